@@ -1,0 +1,19 @@
+#include "client/agent_binary.h"
+
+#include <string.h>
+
+#include "common/compiler.h"
+
+extern const uint8_t agent_binary_amd64[], agent_binary_amd64_end[];
+
+const struct agent_binary *agent_binary_find(const char *arch)
+{
+    static struct agent_binary binaries[] = {{.arch = "amd64", .data = agent_binary_amd64}};
+    for (size_t i = 0; i < KT_ARRAY_LEN(binaries); i++) {
+        if (strcmp(binaries[i].arch, arch) != 0)
+            continue;
+        binaries[i].size = (size_t)(agent_binary_amd64_end - agent_binary_amd64);
+        return &binaries[i];
+    }
+    return NULL;
+}
