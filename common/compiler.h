@@ -3,7 +3,7 @@
 #define KTVPN_COMMON_COMPILER_H
 
 #define KT_MUST_USE __attribute__((warn_unused_result))
-#define KT_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define KT_PRINTF(string, first) __attribute__((format(printf, string, first)))
 #define KT_NORETURN __attribute__((noreturn))
 #define KT_UNUSED __attribute__((unused))
 

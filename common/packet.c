@@ -1,0 +1,96 @@
+#include "common/packet.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/cursor.h"
+
+static int parse_v4(struct packet *packet, struct cursor *cursor)
+{
+    packet->head_size = (size_t)(cursor_u8(cursor) & 15) * 4;
+    cursor_skip(cursor, 1);
+    packet->size = cursor_u16(cursor);
+    cursor_skip(cursor, 2);
+    packet->is_fragment = (cursor_u16(cursor) & 0x3fff) != 0; /* more fragments, or an offset */
+    cursor_skip(cursor, 1);
+    packet->protocol = cursor_u8(cursor);
+    cursor_skip(cursor, 2);
+    packet->source.family = packet->target.family = ADDRESS_V4;
+    cursor_copy(cursor, packet->source.bytes, 4);
+    cursor_copy(cursor, packet->target.bytes, 4);
+    return packet->head_size < 20 ? -EBADMSG : 0;
+}
+
+static int parse_v6(struct packet *packet, struct cursor *cursor)
+{
+    cursor_skip(cursor, 4);
+    packet->head_size = 40;
+    packet->size = packet->head_size + cursor_u16(cursor);
+    packet->protocol = cursor_u8(cursor);
+    cursor_skip(cursor, 1);
+    packet->source.family = packet->target.family = ADDRESS_V6;
+    cursor_copy(cursor, packet->source.bytes, 16);
+    cursor_copy(cursor, packet->target.bytes, 16);
+    return 0;
+}
+
+int packet_parse(struct packet *packet, const uint8_t *data, size_t size)
+{
+    memset(packet, 0, sizeof *packet);
+    if (size == 0)
+        return -EBADMSG;
+    struct cursor cursor = cursor_reader(data, size);
+    int version = data[0] >> 4;
+    int rc = version == 4 ? parse_v4(packet, &cursor) : version == 6 ? parse_v6(packet, &cursor) : -EBADMSG;
+    if (rc != 0 || !cursor_ok(&cursor) || packet->size > size || packet->size < packet->head_size)
+        return -EBADMSG;
+    bool has_ports = packet->protocol == PACKET_TCP || packet->protocol == PACKET_UDP;
+    if (has_ports && !packet->is_fragment && packet->size >= packet->head_size + 4) {
+        cursor_seek(&cursor, packet->head_size);
+        packet->source_port = cursor_u16(&cursor);
+        packet->target_port = cursor_u16(&cursor);
+    }
+    return 0;
+}
+
+uint32_t packet_flow_hash(const uint8_t *data, size_t size)
+{
+    struct packet packet;
+    if (packet_parse(&packet, data, size) != 0)
+        return 0;
+    uint32_t hash = 2166136261u ^ packet.protocol; /* FNV-1a, then a final mix */
+    for (size_t i = 0; i < address_size(&packet.source); i++) {
+        hash = (hash ^ packet.source.bytes[i]) * 16777619u;
+        hash = (hash ^ packet.target.bytes[i]) * 16777619u;
+    }
+    hash = (hash ^ packet.source_port) * 16777619u;
+    hash = (hash ^ packet.target_port) * 16777619u;
+    hash ^= hash >> 15;
+    hash *= 0x85ebca6bu;
+    return hash ^ hash >> 13;
+}
+
+uint32_t packet_sum(const uint8_t *data, size_t size, uint32_t sum)
+{
+    for (size_t i = 0; i + 1 < size; i += 2)
+        sum += (uint32_t)data[i] << 8 | data[i + 1];
+    if (size % 2 == 1)
+        sum += (uint32_t)data[size - 1] << 8;
+    while (sum >> 16 != 0)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return sum;
+}
+
+uint16_t packet_checksum(uint32_t sum)
+{
+    while (sum >> 16 != 0)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return (uint16_t)~sum;
+}
+
+uint32_t packet_pseudo_sum(const struct packet *packet, size_t size)
+{
+    uint32_t sum = packet_sum(packet->source.bytes, address_size(&packet->source), 0);
+    sum = packet_sum(packet->target.bytes, address_size(&packet->target), sum);
+    return sum + packet->protocol + (uint32_t)(size >> 16) + (uint32_t)(size & 0xffff);
+}

@@ -1,0 +1,30 @@
+/* What both ends need to know of an IP packet: its addresses, protocol, ports and payload, all bounds-checked. */
+#ifndef KTVPN_COMMON_PACKET_H
+#define KTVPN_COMMON_PACKET_H
+
+#include "common/address.h"
+
+enum packet_protocol { PACKET_ICMP = 1, PACKET_TCP = 6, PACKET_UDP = 17, PACKET_ICMPV6 = 58 };
+
+struct packet {
+    struct address source, target;
+    uint8_t protocol;
+    bool is_fragment;
+    uint16_t source_port, target_port; /* TCP and UDP; 0 when the packet is too short for them, or a fragment */
+    size_t head_size;                  /* of the IP header with its options */
+    size_t size;                       /* as the IP header says; at most what was given */
+};
+
+/* 0, or -EBADMSG: no IPv4 or IPv6 packet, or its header says more than is there. IPv6 extension headers are not walked. */
+KT_MUST_USE int packet_parse(struct packet *packet, const uint8_t *data, size_t size);
+
+/* A number that is the same for all packets of a flow, in one direction. */
+uint32_t packet_flow_hash(const uint8_t *data, size_t size);
+
+/* RFC 1071 over `size` bytes, starting with the (not complemented) `sum` of what came before. */
+uint32_t packet_sum(const uint8_t *data, size_t size, uint32_t sum);
+uint16_t packet_checksum(uint32_t sum); /* folds and complements */
+/* The pseudo-header's sum (RFC 793, RFC 8200 8.1) for a segment of `size` bytes. */
+uint32_t packet_pseudo_sum(const struct packet *packet, size_t size);
+
+#endif
