@@ -45,8 +45,9 @@ const char *address_print(const struct address *address, char out[static ADDRESS
 const char *address_print_port(const struct address *address, uint16_t port, char out[static ADDRESS_STRLEN])
 {
     char text[ADDRESS_STRLEN];
-    const char *format = address->family == ADDRESS_V6 ? "[%.48s]:%u" : "%.48s:%u";
-    (void)snprintf(out, ADDRESS_STRLEN, format, address_print(address, text), port);
+    bool is_v6 = address->family == ADDRESS_V6;
+    (void)snprintf(out, ADDRESS_STRLEN, "%s%.48s%s:%u", is_v6 ? "[" : "", address_print(address, text), is_v6 ? "]" : "",
+                   port);
     return out;
 }
 

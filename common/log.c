@@ -16,7 +16,7 @@ static void to_stderr(enum log_level level, const char *line)
     (void)fprintf(stderr, "%s%s\n", prefix[level], line);
 }
 
-static void emit(enum log_level level, const char *format, va_list args)
+KT_PRINTF(2, 0) static void emit(enum log_level level, const char *format, va_list args)
 {
     if (level > target.level)
         return;
@@ -67,7 +67,7 @@ const char *log_escape(char *out, size_t out_size, const char *text, size_t size
         size_t need = plain ? 1 : 4;
         if (at + need >= out_size)
             break;
-        at += (size_t)snprintf(out + at, out_size - at, plain ? "%c" : "\\x%02x", byte);
+        at += (size_t)(plain ? snprintf(out + at, out_size - at, "%c", byte) : snprintf(out + at, out_size - at, "\\x%02x", byte));
     }
     out[at] = '\0';
     return out;

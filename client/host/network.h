@@ -1,0 +1,30 @@
+/* What this machine's network looks like: its devices' ranges and default gateways (rtnetlink, read only, no privilege), and which
+ * way an address leaves. */
+#ifndef KTVPN_CLIENT_HOST_NETWORK_H
+#define KTVPN_CLIENT_HOST_NETWORK_H
+
+#include <stddef.h>
+
+#include "client/error.h"
+#include "common/cidr.h"
+
+#define NETWORK_ROUTES_MAX 512
+#define NETWORK_DEVICE_MAX 16
+
+struct network_route {
+    struct cidr to;
+    struct address gateway; /* ADDRESS_NONE: directly connected */
+    char device[NETWORK_DEVICE_MAX];
+};
+
+struct network {
+    struct network_route route[NETWORK_ROUTES_MAX]; /* main table, unicast, both families; loopback left out */
+    size_t routes;
+};
+
+KT_MUST_USE int network_read(struct network *network, struct error *error);
+
+/* The device and gateway by which `to` leaves now (RTM_GETROUTE). -ENETUNREACH. */
+KT_MUST_USE int network_egress(struct network_route *out, const struct address *to);
+
+#endif

@@ -1,0 +1,52 @@
+/* Gets an agent to talk to: starts one as a Job with no image of ours (or with --agent-image), waits until it is ready, and
+ * reads its public key from its log.
+ *
+ * The Job owns everything else that is made (the ConfigMap with the binary), so that deleting it, or its TTL, removes all.
+ * launcher_close() deletes the Job unless it was told to leave it. When the pod is gone, launcher_restart() starts a new one. */
+#ifndef KTVPN_CLIENT_KUBE_LAUNCHER_H
+#define KTVPN_CLIENT_KUBE_LAUNCHER_H
+
+#include <stdint.h>
+
+#include "client/kube/access.h"
+#include "client/kube/api.h"
+#include "common/address.h"
+#include "common/wire.h"
+
+#define LAUNCHER_PORT 4789              /* of the agent on 127.0.0.1 and ::1 in its pod */
+#define LAUNCHER_READY_MS 60000         /* from Job to ready; then the reason so far is the error */
+
+struct launcher_options {
+    const char *name_space;
+    const char *image; /* --agent-image; NULL: none, the binary goes into a ConfigMap */
+    const char *owner; /* "user@host", for a label's or annotation's reader */
+};
+
+struct launcher_agent {
+    char name_space[64], pod[254], node[254];
+    uint16_t port;
+    uint8_t key[WIRE_KEY_SIZE];
+    struct address pod_address;
+};
+
+struct launcher_ops {
+    void (*on_step)(void *context, const char *text); /* "agent pod ktvpn-x1-abcde scheduled on node1" */
+    void (*on_ready)(void *context, const struct launcher_agent *agent);
+    void (*on_failed)(void *context, const struct error *error); /* what was made is being deleted */
+};
+
+struct launcher;
+
+/* The rights that launcher and tunnel need, for access_start(). */
+const struct access_need *launcher_needs(size_t *count);
+
+KT_MUST_USE int launcher_open(struct launcher **out, struct api *api, const struct launcher_options *options,
+                              const struct launcher_ops *ops, void *context);
+/* The pod is gone or its agent lost the session: delete the Job, start anew. on_ready or on_failed follows. */
+void launcher_restart(struct launcher *launcher);
+/* Asks whether the pod still runs: on_answer gets true, or false with what became of it. */
+void launcher_check(struct launcher *launcher, void (*on_answer)(void *context, bool is_running, const char *why));
+/* Deletes the Job and what it owns, waits for the answer (at most 3 s), then on_closed. */
+void launcher_close(struct launcher *launcher, void (*on_closed)(void *context));
+
+#endif

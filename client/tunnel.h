@@ -1,0 +1,74 @@
+/* The client's side of a session: dials carriers, shakes hands, opens the session, keeps it alive, dials anew when one is lost.
+ *
+ *   IDLE -> DIALLING -> UP <-> STALLED -> ENDED      (UP: at least one carrier has had its ACCEPT)
+ *
+ * Dials again with back-off (0.1 to 5 s, jitter) for as long as the session lives; a first missed echo dials a second carrier before
+ * the old one is given up. The newest carrier that was accepted wins. */
+#ifndef KTVPN_CLIENT_TUNNEL_H
+#define KTVPN_CLIENT_TUNNEL_H
+
+#include "client/error.h"
+#include "common/session.h"
+#include "netstack/stream.h"
+
+enum tunnel_state { TUNNEL_IDLE, TUNNEL_DIALLING, TUNNEL_UP, TUNNEL_STALLED, TUNNEL_ENDED };
+
+struct tunnel;
+
+struct tunnel_ops {
+    /* Start one stream to the agent: 0 and *out, or -errno (counts as a failed try). */
+    int (*dial)(void *context, struct stream **out);
+    /* `error` (may be NULL): why the last try or carrier failed. ENDED: the agent refused or closed the session for good. */
+    void (*on_state)(void *context, enum tunnel_state state, const struct error *error);
+    /* Every try of TUNNEL_CHECK_TRIES in a row failed, or the agent does not know our key: is the pod still there? */
+    void (*on_doubt)(void *context, int error);
+    void (*on_packet)(void *context, uint8_t *packet, size_t size);
+    void (*on_batch)(void *context); /* after the packets of one turn */
+    void (*on_room)(void *context);  /* tunnel_send() takes packets again */
+    void (*on_dns_answer)(void *context, uint32_t id, const uint8_t *message, size_t size);
+};
+
+#define TUNNEL_CHECK_TRIES 2
+#define TUNNEL_BACKOFF_MIN_MS 100
+#define TUNNEL_BACKOFF_MAX_MS 5000
+
+struct tunnel_options {
+    uint16_t mtu;
+    const char *name; /* "user@host" */
+};
+
+struct tunnel_carrier_info {
+    uint64_t age_ms, rtt_us, bytes_in, bytes_out, silent_ms;
+};
+struct tunnel_info {
+    enum tunnel_state state;
+    uint32_t reconnects;
+    size_t carriers;
+    size_t queued_bytes;
+    struct tunnel_carrier_info carrier[WIRE_CARRIERS_MAX];
+};
+
+/* Draws the session's key. 0 or -ENOMEM. */
+KT_MUST_USE int tunnel_open(struct tunnel **out, struct uv_loop_s *loop, const struct tunnel_options *options,
+                            const struct tunnel_ops *ops, void *context);
+/* The agent to shake hands with: the first call starts dialling; a later one (new pod, new key) drops the old carriers and dials
+ * at once. */
+void tunnel_set_agent(struct tunnel *tunnel, const uint8_t key[static WIRE_KEY_SIZE]);
+/* CLOSE(BYE) on every carrier, at most 1 s to get it out, then on_closed. */
+void tunnel_close(struct tunnel *tunnel, void (*on_closed)(void *context));
+
+const struct address *tunnel_v4(const struct tunnel *tunnel);
+const struct address *tunnel_v6(const struct tunnel *tunnel);
+/* What the agent told in ACCEPT; NULL before the first. */
+const struct wire_accept *tunnel_accept(const struct tunnel *tunnel);
+
+/* 0: taken. -ENOBUFS: stop reading the TUN until on_room. -EMSGSIZE. */
+KT_MUST_USE int tunnel_send(struct tunnel *tunnel, const struct carrier_part *parts, int count);
+/* Call once after a batch of sends. */
+void tunnel_flush(struct tunnel *tunnel);
+/* 0, -ENOTCONN, -ENOBUFS. */
+KT_MUST_USE int tunnel_ask_dns(struct tunnel *tunnel, uint32_t id, const uint8_t *message, size_t size);
+
+void tunnel_info(const struct tunnel *tunnel, struct tunnel_info *info);
+
+#endif
