@@ -29,7 +29,7 @@ struct carrier_part {
 
 struct carrier_record {
     enum wire_type type;
-    uint8_t *body; /* inside the carrier's receive buffer: valid until the next call on this carrier */
+    uint8_t *body; /* inside the carrier's receive buffer: valid until the next carrier_next() or carrier_rx() */
     size_t size;
 };
 

@@ -19,7 +19,7 @@ struct pump_ops {
     void (*on_batch)(void *context); /* after the records of one turn, before what they caused is written */
     void (*on_open)(void *context);  /* the handshake is done */
     void (*on_room)(void *context);  /* carrier_has_room() became true again after it was false */
-    /* Once; nothing comes after it. The owner closes the stream and deinits the carrier. `text` may be "". */
+    /* Once; nothing comes after it. The owner calls pump_close() and deinits the carrier. `text`: why, for people. */
     void (*on_dead)(void *context, int error, const char *text);
 };
 

@@ -60,7 +60,8 @@ static inline void stream_close(struct stream *stream)
 }
 
 /* Plain TCP: dials `to`, or takes over a connected, non-blocking `fd` (which is closed with it). 0, -ENOMEM, or the loop's error;
- * then a given fd is still the caller's. TCP_NODELAY, TCP_NOTSENT_LOWAT are set. */
+ * then a given fd is still the caller's. A refused dial is told by on_failed, a given fd is OPEN at once, without on_open. The
+ * dial has no time-out of its own but the kernel's. TCP_NODELAY, TCP_NOTSENT_LOWAT are set. */
 KT_MUST_USE int stream_dial_tcp(struct stream **out, struct uv_loop_s *loop, const struct address *to, uint16_t port);
 KT_MUST_USE int stream_from_fd(struct stream **out, struct uv_loop_s *loop, int fd);
 
