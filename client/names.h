@@ -1,10 +1,11 @@
-/* The client's name server: on 127.0.0.1, UDP and TCP, at a port of its own. Cluster names are asked through the tunnel (the agent
- * asks the cluster's DNS), everything else of the machine's own servers, by sockets bound to the device that led there before.
+/* The client's name server: on 127.0.0.1, UDP and TCP, at a port of its own. Cluster names are asked through the tunnel
+ * (the agent asks the cluster's DNS), everything else of the machine's own servers, by sockets bound to the device that
+ * led there before.
  *
  * A query is the cluster's when its name
  *   - is the cluster domain or below it, or ends in ".svc" (the domain is appended)
- *   - has as its last label the namespace's name, another known namespace's, or a Service's of the namespace (short names: the pod's search list is
- *     applied as in a pod of that namespace)
+ *   - has as its last label the namespace's name, another known namespace's, or a Service's of the namespace (short
+ * names: the pod's search list is applied as in a pod of that namespace)
  *   - is a reverse name of an address inside the tunnelled ranges.
  * No other query ever goes to the cluster; what is not known there (NXDOMAIN) for a short name is asked outside. */
 #ifndef KTVPN_CLIENT_NAMES_H
@@ -14,11 +15,11 @@
 #include "common/cidr.h"
 #include "common/dns.h"
 
-#define NAMES_PENDING_MAX 1024  /* queries under way; beyond it the oldest gets SERVFAIL */
+#define NAMES_PENDING_MAX 1024 /* queries under way; beyond it the oldest gets SERVFAIL */
 #define NAMES_TIMEOUT_MS 5000
 #define NAMES_SERVERS_MAX 3
-#define NAMES_KNOWN_MAX 8192    /* services and namespaces */
-#define NAMES_TCP_MAX 64        /* connections of askers */
+#define NAMES_KNOWN_MAX 8192 /* services and namespaces */
+#define NAMES_TCP_MAX 64     /* connections of askers */
 
 struct uv_loop_s;
 struct names;

@@ -1,9 +1,10 @@
-/* The client's side of a session: dials carriers, shakes hands, opens the session, keeps it alive, dials anew when one is lost.
+/* The client's side of a session: dials carriers, shakes hands, opens the session, keeps it alive, dials anew when one
+ * is lost.
  *
  *   IDLE -> DIALLING -> UP <-> STALLED -> ENDED      (UP: at least one carrier has had its ACCEPT)
  *
- * Dials again with back-off (0.1 to 5 s, jitter) for as long as the session lives; a first missed echo dials a second carrier before
- * the old one is given up. The newest carrier that was accepted wins. */
+ * Dials again with back-off (0.1 to 5 s, jitter) for as long as the session lives; a first missed echo dials a second
+ * carrier before the old one is given up. The newest carrier that was accepted wins. */
 #ifndef KTVPN_CLIENT_TUNNEL_H
 #define KTVPN_CLIENT_TUNNEL_H
 
@@ -18,7 +19,8 @@ struct tunnel;
 struct tunnel_ops {
     /* Start one stream to the agent: 0 and *out, or -errno (counts as a failed try). */
     int (*dial)(void *context, struct stream **out);
-    /* `error` (may be NULL): why the last try or carrier failed. ENDED: the agent refused or closed the session for good. */
+    /* `error` (may be NULL): why the last try or carrier failed. ENDED: the agent refused or closed the session for
+     * good. */
     void (*on_state)(void *context, enum tunnel_state state, const struct error *error);
     /* Every try of TUNNEL_CHECK_TRIES in a row failed, or the agent does not know our key: is the pod still there? */
     void (*on_doubt)(void *context, int error);
@@ -51,8 +53,8 @@ struct tunnel_info {
 /* Draws the session's key. 0 or -ENOMEM. */
 KT_MUST_USE int tunnel_open(struct tunnel **out, struct uv_loop_s *loop, const struct tunnel_options *options,
                             const struct tunnel_ops *ops, void *context);
-/* The agent to shake hands with: the first call starts dialling; a later one (new pod, new key) drops the old carriers and dials
- * at once. */
+/* The agent to shake hands with: the first call starts dialling; a later one (new pod, new key) drops the old carriers
+ * and dials at once. */
 void tunnel_set_agent(struct tunnel *tunnel, const uint8_t key[static WIRE_KEY_SIZE]);
 /* CLOSE(BYE) on every carrier, at most 1 s to get it out, then on_closed. */
 void tunnel_close(struct tunnel *tunnel, void (*on_closed)(void *context));

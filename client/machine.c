@@ -1,0 +1,225 @@
+#include "client/machine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/host/ranges.h"
+#include "client/names_check.h"
+#include "client/options.h"
+#include "client/report.h"
+#include "common/mem.h"
+
+#define RESOLV_CONF "/etc/resolv.conf"
+#define CLUSTER_DOMAIN "cluster.local" /* when the agent's search list does not tell */
+
+/* Name servers that can be routed: not those on loopback, which no route leads away from. */
+static void find_servers(struct machine *machine)
+{
+    for (size_t i = 0; i < machine->resolvconf.servers && machine->servers < DATAPATH_SERVERS_MAX; i++) {
+        const struct address *address = &machine->resolvconf.server[i];
+        struct network_route egress;
+        if (address->family != ADDRESS_V4 || address_is_loopback(address) || network_egress(&egress, address) != 0)
+            continue;
+        struct datapath_server *server = &machine->server[machine->servers++];
+        server->address = *address;
+        memcpy(server->device, egress.device, sizeof server->device);
+    }
+}
+
+int machine_look(struct machine *machine, struct error *error)
+{
+    machine->device.fd = -1;
+    machine->names_result = 1;
+    int rc = network_read(&machine->network, error);
+    if (rc != 0)
+        return rc;
+    rc = resolvconf_read(&machine->resolvconf, RESOLV_CONF);
+    if (rc != 0)
+        return error_set(error, EXIT_CODE_MACHINE, rc, "cannot read %s: %s", RESOLV_CONF, strerror(-rc));
+    find_servers(machine);
+    return 0;
+}
+
+/* What must never enter the tunnel: the API server or agent, the gateways, the resolvers (these come back one by one,
+ * see datapath.h). */
+static size_t outside_addresses(const struct machine *machine, const struct machine_plan *plan, struct address *out,
+                                size_t max)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < plan->peers_count && count < max; i++)
+        out[count++] = plan->peers[i];
+    if (plan->options->agent.family != ADDRESS_NONE && count < max)
+        out[count++] = plan->options->agent;
+    for (size_t i = 0; i < machine->network.routes && count < max; i++) {
+        const struct network_route *route = &machine->network.route[i];
+        if (route->to.prefix == 0 && route->gateway.family != ADDRESS_NONE)
+            out[count++] = route->gateway;
+    }
+    for (size_t i = 0; i < machine->resolvconf.servers && count < max; i++)
+        out[count++] = machine->resolvconf.server[i];
+    return count;
+}
+
+static int add_cidrs(struct cidr_set *set, const struct options_cidrs *cidrs)
+{
+    cidr_set_init(set);
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < cidrs->count; i++)
+        rc = cidr_set_add(set, &cidrs->cidr[i]);
+    return rc;
+}
+
+int machine_plan(struct machine *machine, const struct machine_plan *plan, struct error *error)
+{
+    struct address outside[RANGES_OUTSIDE_MAX];
+    struct cidr_set *also = kt_calloc(2, sizeof *also);
+    if (also == NULL)
+        return error_set(error, EXIT_CODE_FAILED, -ENOMEM, "out of memory");
+    struct cidr_set *exclude = also + 1;
+    int rc = add_cidrs(also, &plan->options->also);
+    if (rc == 0)
+        rc = add_cidrs(exclude, &plan->options->exclude);
+    struct ranges_wish wish = {.services = plan->services,
+                               .pods = plan->pods,
+                               .also = also,
+                               .exclude = exclude,
+                               .outside = outside,
+                               .outside_count = outside_addresses(machine, plan, outside, KT_ARRAY_LEN(outside))};
+    if (rc == 0)
+        rc = ranges_plan(&machine->ranges, &wish, &machine->network, error);
+    else
+        (void)error_set(error, EXIT_CODE_USAGE, rc, "too many ranges in --also and --exclude");
+    kt_free(also);
+    return rc;
+}
+
+/* The domain behind "svc." in the agent's search list. */
+static void learn_domain(struct machine *machine)
+{
+    const struct wire_accept *accept = tunnel_accept(machine->tunnel);
+    (void)snprintf(machine->cluster_domain, sizeof machine->cluster_domain, "%s", CLUSTER_DOMAIN);
+    for (size_t i = 0; accept != NULL && i < accept->searches; i++) {
+        if (strncmp(accept->search[i], "svc.", 4) == 0)
+            (void)snprintf(machine->cluster_domain, sizeof machine->cluster_domain, "%s", accept->search[i] + 4);
+    }
+}
+
+static int on_ask_cluster(void *context, uint32_t id, const uint8_t *message, size_t size)
+{
+    struct machine *machine = context;
+    return tunnel_ask_dns(machine->tunnel, id, message, size);
+}
+
+static int open_names(struct machine *machine, const char *name_space)
+{
+    struct names_upstream upstream[DATAPATH_SERVERS_MAX];
+    for (size_t i = 0; i < machine->servers; i++) {
+        upstream[i] = (struct names_upstream){.address = machine->server[i].address};
+        memcpy(upstream[i].device, machine->server[i].device, sizeof upstream[i].device);
+    }
+    struct names_options options = {.cluster_domain = machine->cluster_domain,
+                                    .name_space = name_space,
+                                    .upstream = upstream,
+                                    .upstreams = machine->servers,
+                                    .ranges = &machine->ranges};
+    struct names_ops ops = {.ask_cluster = on_ask_cluster};
+    return names_open(&machine->names, machine->loop, &options, &ops, machine);
+}
+
+static int add_routes(struct machine *machine, struct error *error)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < machine->ranges.count; i++)
+        rc = helper_add_route(machine->helper, &machine->ranges.range[i], error);
+    for (size_t i = 0; rc == 0 && i < machine->servers; i++) {
+        struct cidr one = cidr_of_address(&machine->server[i].address);
+        rc = helper_add_route(machine->helper, &one, error);
+    }
+    return rc;
+}
+
+static void on_datapath_failed(void *context, int rc)
+{
+    struct machine *machine = context;
+    struct error error;
+    (void)error_set(&error, EXIT_CODE_MACHINE, rc, "the network device %s is gone: %s", machine->device.name,
+                    strerror(-rc));
+    machine->on_failed(machine->context, &error);
+}
+
+static int open_datapath(struct machine *machine, struct error *error)
+{
+    struct datapath_options options = {.tun_fd = machine->device.fd,
+                                       .mtu = WIRE_MTU,
+                                       .server = machine->server,
+                                       .servers = machine->servers,
+                                       .names_port = names_port(machine->names)};
+    int rc = datapath_open(&machine->datapath, machine->loop, machine->tunnel, &options, on_datapath_failed, machine);
+    if (rc == 0)
+        return 0;
+    (void)close(machine->device.fd);
+    return error_set(error, EXIT_CODE_MACHINE, rc, "cannot use the network device: %s", strerror(-rc));
+}
+
+int machine_join(struct machine *machine, struct uv_loop_s *loop, struct helper *helper, struct tunnel *tunnel,
+                 const char *name_space, struct error *error)
+{
+    static const struct address none = {.family = ADDRESS_NONE};
+    machine->loop = loop;
+    machine->helper = helper;
+    machine->tunnel = tunnel;
+    learn_domain(machine);
+    int rc = open_names(machine, name_space);
+    if (rc != 0)
+        return error_set(error, EXIT_CODE_MACHINE, rc, "cannot open the name server on 127.0.0.1: %s", strerror(-rc));
+    rc = helper_open_tun(helper, &machine->device, WIRE_MTU, tunnel_v4(tunnel), &none, error);
+    if (rc == 0)
+        rc = open_datapath(machine, error);
+    return rc != 0 ? rc : add_routes(machine, error);
+}
+
+static void on_check_done(void *context, int result)
+{
+    struct machine *machine = context;
+    machine->names_result = result;
+    machine->on_verified(machine->context, result);
+}
+
+int machine_verify(struct machine *machine)
+{
+    if (machine->servers == 0)
+        return -ENOTSUP;
+    char name[WIRE_DOMAIN_MAX + 32];
+    (void)snprintf(name, sizeof name, "kubernetes.default.svc.%s", machine->cluster_domain);
+    return names_check_start(&machine->check, machine->loop, &machine->server[0].address, name, on_check_done, machine);
+}
+
+void machine_leave(struct machine *machine)
+{
+    names_check_close(machine->check);
+    datapath_close(machine->datapath);
+    names_close(machine->names);
+    machine->check = NULL;
+    machine->datapath = NULL;
+    machine->names = NULL;
+}
+
+void machine_report(const struct machine *machine, struct report *report)
+{
+    report->device = machine->device.name;
+    report->cluster_domain = machine->cluster_domain;
+    report->ranges = &machine->ranges;
+    for (size_t i = 0; i < machine->servers; i++)
+        report->nameserver[report->nameservers++] = machine->server[i].address;
+    if (machine->names != NULL)
+        names_stats(machine->names, &report->names);
+    if (machine->datapath != NULL)
+        datapath_stats(machine->datapath, &report->tun);
+    if (machine->datapath != NULL && machine->servers == 0)
+        report->warning[report->warnings++] =
+            "cluster names do not resolve: " RESOLV_CONF " names a server on loopback";
+    if (machine->names_result < 0)
+        report->warning[report->warnings++] = "cluster names did not resolve at the start";
+}

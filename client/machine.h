@@ -1,0 +1,67 @@
+/* Everything that `up` looks at and changes on this machine: ranges, device, routes, name server.
+ *
+ *   machine_look()   reads network and resolver settings
+ *   machine_plan()   decides the ranges; refuses what collides. Nothing is changed so far
+ *   machine_join()   device, addresses, routes, name server
+ *   machine_leave()  undoes it: with the device go its addresses and routes
+ *
+ * The kernel does machine_leave()'s work when the process dies. */
+#ifndef KTVPN_CLIENT_MACHINE_H
+#define KTVPN_CLIENT_MACHINE_H
+
+#include "client/datapath.h"
+#include "client/error.h"
+#include "client/host/helper.h"
+#include "client/host/network.h"
+#include "client/names.h"
+#include "client/tunnel.h"
+#include "common/resolvconf.h"
+
+struct names_check;
+struct options;
+struct report;
+
+struct machine {
+    struct uv_loop_s *loop;
+    struct helper *helper;
+    struct tunnel *tunnel;
+    struct network network;
+    struct resolvconf resolvconf;
+    struct datapath_server server[DATAPATH_SERVERS_MAX]; /* name servers whose queries pass through us */
+    size_t servers;
+    struct cidr_set ranges; /* that are routed into the tunnel */
+    struct helper_device device;
+    struct names *names;
+    struct datapath *datapath;
+    struct names_check *check;
+    char cluster_domain[WIRE_DOMAIN_MAX + 1];
+    int names_result; /* of the live query: 0, 1 (not asked yet), or -errno */
+    void (*on_verified)(void *context, int result);
+    void (*on_failed)(void *context, const struct error *error);
+    void *context;
+};
+
+struct machine_plan {
+    const struct cidr_set *services, *pods; /* of the cluster */
+    const struct options *options;          /* --also, --exclude, --agent */
+    const struct address *peers;            /* of the API server's connections */
+    size_t peers_count;
+};
+
+/* `machine` is zeroed memory. */
+KT_MUST_USE int machine_look(struct machine *machine, struct error *error);
+KT_MUST_USE int machine_plan(struct machine *machine, const struct machine_plan *plan, struct error *error);
+
+/* The tunnel must be UP. on_failed: the device is gone. After an error: machine_leave(). */
+KT_MUST_USE int machine_join(struct machine *machine, struct uv_loop_s *loop, struct helper *helper,
+                             struct tunnel *tunnel, const char *name_space, struct error *error);
+/* Asks this machine's name server for a cluster name; on_verified gets 0, -ENOENT, -ETIMEDOUT ... later. -ENOTSUP: no
+ * name server's queries pass through us, on_verified does not come. */
+KT_MUST_USE int machine_verify(struct machine *machine);
+/* Fine at any time. Memory of what was open goes later, on the loop. */
+void machine_leave(struct machine *machine);
+
+/* Fills the report's part of device, ranges, names and packets. */
+void machine_report(const struct machine *machine, struct report *report);
+
+#endif

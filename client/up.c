@@ -1,0 +1,536 @@
+#include "client/up.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "client/cluster.h"
+#include "client/control.h"
+#include "client/instance.h"
+#include "client/kube/kubeconfig.h"
+#include "client/machine.h"
+#include "client/progress.h"
+#include "client/report.h"
+#include "client/tunnel.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#define UP_PEERS_MAX 16 /* addresses of the API server */
+#define LEAVE_MS 8000   /* at most this long, then what is left is named */
+
+enum up_state { UP_CHECKING, UP_LAUNCHING, UP_DIALLING, UP_VERIFYING, UP_READY, UP_LEAVING };
+
+static const int leave_signals[] = {SIGINT, SIGTERM, SIGHUP};
+
+struct up {
+    enum up_state state;
+    const struct options *options;
+    struct helper *helper;
+    struct detach *detach;
+    struct error *error;
+    int result;
+
+    uv_loop_t loop;
+    uv_signal_t signal[KT_ARRAY_LEN(leave_signals)];
+    uv_timer_t leave_timer;
+    unsigned leave_signals;
+    struct progress progress;
+    uint64_t began_ms;
+    char since[32];
+
+    struct kubeconfig *config;
+    char owner[WIRE_NAME_MAX + 1];
+    char name_space[64];
+    struct instance instance;
+    struct control *control;
+    struct cluster *cluster;               /* NULL with --agent */
+    const char *services_from, *pods_from; /* where the ranges were found */
+    struct launcher_agent agent;
+    struct tunnel *tunnel;
+
+    struct machine machine;
+    int open_parts; /* tunnel, cluster: still leaving */
+};
+
+static void leave(struct up *up);
+
+static uint64_t now_ms(const struct up *up)
+{
+    return uv_now(&up->loop);
+}
+
+/* Remembers the first error and leaves. */
+static void fail(struct up *up, const struct error *error)
+{
+    if (up->state == UP_LEAVING)
+        return;
+    progress_abort(&up->progress);
+    *up->error = *error;
+    up->result = -ECANCELED;
+    leave(up);
+}
+
+/* --- leaving ------------------------------------------------------------------------------------------------------ */
+
+static void on_handle_closed(uv_handle_t *handle KT_UNUSED)
+{
+}
+
+/* Everything has ended: what waits for our end (`ktvpn down`) sees it now, with nothing left behind. */
+static void finish(struct up *up)
+{
+    helper_stop(up->helper);
+    instance_release(&up->instance);
+    control_close(up->control);
+    for (size_t i = 0; i < KT_ARRAY_LEN(leave_signals); i++)
+        uv_close((uv_handle_t *)&up->signal[i], on_handle_closed);
+    uv_close((uv_handle_t *)&up->leave_timer, on_handle_closed);
+}
+
+static void part_closed(struct up *up)
+{
+    if (--up->open_parts == 0)
+        finish(up);
+}
+
+static void on_cluster_closed(void *context)
+{
+    part_closed(context);
+}
+
+static void on_tunnel_closed(void *context)
+{
+    struct up *up = context;
+    up->tunnel = NULL;
+    cluster_close(up->cluster, on_cluster_closed);
+    if (up->cluster == NULL)
+        part_closed(up);
+    up->cluster = NULL;
+}
+
+/* What stays when it leaves at once, with the command that removes it. */
+static void name_what_stays(const struct up *up)
+{
+    if (up->agent.pod[0] != '\0')
+        log_warning("left at once: the agent's Job in namespace %s stays for a few minutes and then removes itself; "
+                    "`kubectl -n %s delete job -l app.kubernetes.io/managed-by=ktvpn` removes it now",
+                    up->agent.name_space, up->agent.name_space);
+}
+
+static void on_leave_timer(uv_timer_t *timer)
+{
+    struct up *up = timer->data;
+    log_warning("leaving takes longer than %d s", LEAVE_MS / 1000);
+    name_what_stays(up);
+    uv_stop(&up->loop);
+}
+
+static void leave(struct up *up)
+{
+    if (up->state == UP_LEAVING)
+        return;
+    progress_done(&up->progress, now_ms(up));
+    up->state = UP_LEAVING;
+    (void)uv_timer_start(&up->leave_timer, on_leave_timer, LEAVE_MS, 0);
+    machine_leave(&up->machine);
+    up->open_parts = 1;
+    if (up->tunnel != NULL)
+        tunnel_close(up->tunnel, on_tunnel_closed);
+    else
+        on_tunnel_closed(up);
+}
+
+static void on_signal(uv_signal_t *signal, int number KT_UNUSED)
+{
+    struct up *up = signal->data;
+    if (up->leave_signals++ > 0) {
+        name_what_stays(up);
+        up->result = error_set(up->error, EXIT_CODE_INTERRUPTED, -EINTR, "left at once");
+        uv_stop(&up->loop);
+        return;
+    }
+    bool was_ready = up->state == UP_READY;
+    if (!was_ready && up->state != UP_LEAVING)
+        up->result = error_set(up->error, EXIT_CODE_INTERRUPTED, -EINTR, "interrupted before the cluster was joined");
+    progress_abort(&up->progress);
+    progress_say(&up->progress, "leaving");
+    leave(up);
+}
+
+/* --- status ------------------------------------------------------------------------------------------------------- */
+
+static const char *state_name(const struct up *up, const struct tunnel_info *info)
+{
+    if (up->state == UP_LEAVING)
+        return "leaving";
+    if (up->state != UP_READY)
+        return "starting";
+    return info->state == TUNNEL_UP ? "connected" : "stalled";
+}
+
+static char *on_status(void *context)
+{
+    struct up *up = context;
+    struct report report = {
+        .name = up->instance.name,
+        .context = up->config != NULL ? up->config->context : "",
+        .cluster = up->config != NULL ? up->config->server : "",
+        .name_space = up->name_space,
+        .pod = up->agent.pod,
+        .node = up->agent.node,
+        .services_from = up->services_from,
+        .pods_from = up->pods_from,
+        .since = up->since,
+    };
+    machine_report(&up->machine, &report);
+    if (up->tunnel != NULL) {
+        report.v4 = tunnel_v4(up->tunnel);
+        tunnel_info(up->tunnel, &report.tunnel);
+        const struct wire_accept *accept = tunnel_accept(up->tunnel);
+        if (accept != NULL && (accept->abilities & WIRE_CAN_PING_V4) == 0)
+            report.warning[report.warnings++] = "no ping: the node's runtime does not let pods open ping sockets";
+    }
+    report.state = state_name(up, &report.tunnel);
+    return report_json(&report);
+}
+
+static void on_down(void *context)
+{
+    struct up *up = context;
+    progress_say(&up->progress, "leaving (ktvpn down)");
+    leave(up);
+}
+
+/* --- the machine -------------------------------------------------------------------------------------------------- */
+
+static void ready(struct up *up)
+{
+    progress_done(&up->progress, now_ms(up));
+    up->state = UP_READY;
+    time_t now = time(NULL);
+    struct tm utc;
+    if (gmtime_r(&now, &utc) != NULL)
+        (void)strftime(up->since, sizeof up->since, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    double seconds = (double)(now_ms(up) - up->began_ms) / 1000;
+    progress_say(&up->progress, "ready after %.2f s: namespace %s on %s; %s", seconds, up->name_space,
+                 up->machine.device.name, up->detach->ready_fd >= 0 ? "`ktvpn down` leaves" : "Ctrl-C leaves");
+    detach_ready(up->detach, up->instance.log_path);
+}
+
+static void on_verified(void *context, int result)
+{
+    struct up *up = context;
+    if (result != 0)
+        progress_say(&up->progress, "warning: cluster names do not resolve: %s",
+                     result == -ENOENT ? "the cluster's DNS does not know kubernetes.default" : strerror(-result));
+    if (up->state == UP_VERIFYING)
+        ready(up);
+}
+
+static void on_machine_failed(void *context, const struct error *error)
+{
+    fail(context, error);
+}
+
+/* The session is open for the first time: only now this machine is touched. */
+static void on_session(struct up *up)
+{
+    struct error error;
+    progress_step(&up->progress, now_ms(up), "network device and routes");
+    if (machine_join(&up->machine, &up->loop, up->helper, up->tunnel, up->name_space, &error) != 0) {
+        fail(up, &error);
+        return;
+    }
+    if (up->cluster != NULL)
+        cluster_watch_names(up->cluster);
+    progress_rename(&up->progress, "%s: %zu ranges routed", up->machine.device.name, up->machine.ranges.count);
+    up->state = UP_VERIFYING;
+    progress_step(&up->progress, now_ms(up), "names: a live query to this machine's name server");
+    int rc = machine_verify(&up->machine);
+    if (rc == 0)
+        return;
+    progress_say(&up->progress, "warning: cluster names will not resolve, use addresses: %s",
+                 rc == -ENOTSUP ? "this machine's name server is on loopback" : strerror(-rc));
+    ready(up);
+}
+
+/* --- the tunnel --------------------------------------------------------------------------------------------------- */
+
+static int on_dial(void *context, struct stream **out)
+{
+    struct up *up = context;
+    if (up->cluster != NULL)
+        return cluster_dial(up->cluster, out);
+    return stream_dial_tcp(out, &up->loop, &up->options->agent, up->options->agent_port);
+}
+
+static void on_tunnel_state(void *context, enum tunnel_state state, const struct error *error)
+{
+    struct up *up = context;
+    if (state == TUNNEL_ENDED && error != NULL)
+        fail(up, error);
+    else if (state == TUNNEL_UP && up->state == UP_DIALLING)
+        on_session(up);
+    else if (state == TUNNEL_STALLED && up->state == UP_READY)
+        progress_say(&up->progress, "connection lost, dialling again: %s", error != NULL ? error->text : "no answer");
+    else if (state == TUNNEL_UP && up->state == UP_READY)
+        progress_say(&up->progress, "connection is back");
+    else if (error != NULL)
+        log_debug("tunnel: %s", error->text);
+}
+
+static void on_doubt(void *context, int error KT_UNUSED)
+{
+    struct up *up = context;
+    if (up->cluster != NULL && up->state != UP_LEAVING)
+        cluster_doubt(up->cluster);
+}
+
+static void on_packet(void *context, uint8_t *packet, size_t size)
+{
+    struct up *up = context;
+    if (up->machine.datapath != NULL)
+        datapath_on_packet(up->machine.datapath, packet, size);
+}
+
+static void on_room(void *context)
+{
+    struct up *up = context;
+    if (up->machine.datapath != NULL)
+        datapath_on_room(up->machine.datapath);
+}
+
+static void on_dns_answer(void *context, uint32_t id, const uint8_t *message, size_t size)
+{
+    struct up *up = context;
+    if (up->machine.names != NULL)
+        names_answer(up->machine.names, id, message, size);
+}
+
+static int open_tunnel(struct up *up)
+{
+    static const struct tunnel_ops ops = {.dial = on_dial,
+                                          .on_state = on_tunnel_state,
+                                          .on_doubt = on_doubt,
+                                          .on_packet = on_packet,
+                                          .on_room = on_room,
+                                          .on_dns_answer = on_dns_answer};
+    struct tunnel_options options = {.mtu = WIRE_MTU, .name = up->owner};
+    return tunnel_open(&up->tunnel, &up->loop, &options, &ops, up);
+}
+
+static void dial(struct up *up, const uint8_t key[static WIRE_KEY_SIZE])
+{
+    if (up->state == UP_LAUNCHING) {
+        progress_step(&up->progress, now_ms(up), "session with the agent");
+        up->state = UP_DIALLING;
+    }
+    tunnel_set_agent(up->tunnel, key);
+}
+
+/* --- the cluster -------------------------------------------------------------------------------------------------- */
+
+static int plan(struct up *up, const struct cluster_ranges *found, struct error *error)
+{
+    struct address peer[UP_PEERS_MAX];
+    struct machine_plan wish = {
+        .services = &found->services, .pods = &found->pods, .options = up->options, .peers = peer};
+    if (up->cluster != NULL)
+        wish.peers_count = api_peers(cluster_api(up->cluster), peer, UP_PEERS_MAX);
+    return machine_plan(&up->machine, &wish, error);
+}
+
+static void on_checked(void *context, const struct cluster_ranges *ranges)
+{
+    struct up *up = context;
+    struct error error;
+    up->services_from = ranges->services_from;
+    up->pods_from = ranges->pods_from;
+    if (plan(up, ranges, &error) != 0) {
+        fail(up, &error);
+        return;
+    }
+    progress_rename(&up->progress, "cluster checked: rights, and %zu ranges (services by %s, pods by %s)",
+                    up->machine.ranges.count, ranges->services_from, ranges->pods_from);
+    progress_step(&up->progress, now_ms(up), "agent");
+    up->state = UP_LAUNCHING;
+    cluster_launch(up->cluster);
+}
+
+static void on_step(void *context, const char *text)
+{
+    struct up *up = context;
+    if (up->state == UP_LAUNCHING)
+        progress_rename(&up->progress, "agent: %s", text);
+    else
+        log_info("agent: %s", text);
+}
+
+static void on_agent(void *context, const struct launcher_agent *agent)
+{
+    struct up *up = context;
+    if (up->state == UP_LEAVING)
+        return;
+    up->agent = *agent;
+    if (up->state == UP_LAUNCHING)
+        progress_rename(&up->progress, "agent %s on %s", agent->pod, agent->node);
+    else
+        progress_say(&up->progress, "new agent %s on %s", agent->pod, agent->node);
+    dial(up, agent->key);
+}
+
+static void on_cluster_failed(void *context, const struct error *error)
+{
+    fail(context, error);
+}
+
+static void on_name(void *context, enum names_kind kind, const char *name, bool is_there)
+{
+    struct up *up = context;
+    if (up->machine.names == NULL)
+        return;
+    if (!is_there)
+        names_remove(up->machine.names, kind, name);
+    else if (names_add(up->machine.names, kind, name) != 0)
+        log_debug("names: no room for %s", name);
+}
+
+static int open_cluster(struct up *up, struct error *error)
+{
+    static const struct cluster_ops ops = {.on_checked = on_checked,
+                                           .on_step = on_step,
+                                           .on_agent = on_agent,
+                                           .on_failed = on_cluster_failed,
+                                           .on_name = on_name};
+    struct cluster_options options = {
+        .config = up->config, .name_space = up->name_space, .image = up->options->agent_image, .owner = up->owner};
+    progress_step(&up->progress, now_ms(up), "cluster %s", up->config->server);
+    return cluster_open(&up->cluster, &up->loop, &options, &ops, up, error);
+}
+
+/* --- the start ---------------------------------------------------------------------------------------------------- */
+
+static void set_owner(struct up *up)
+{
+    char host[64] = "localhost";
+    (void)gethostname(host, sizeof host - 1);
+    const struct passwd *user = getpwuid(getuid());
+    (void)snprintf(up->owner, sizeof up->owner, "%.31s@%.31s", user != NULL ? user->pw_name : "user", host);
+}
+
+static int load_config(struct up *up, struct error *error)
+{
+    const struct options *options = up->options;
+    (void)snprintf(up->name_space, sizeof up->name_space, "%s", "default");
+    if (options->agent.family == ADDRESS_NONE) {
+        struct kubeconfig_choice choice = {.path = options->kubeconfig,
+                                           .list = getenv("KUBECONFIG"),
+                                           .home = getenv("HOME"),
+                                           .context = options->context};
+        int rc = kubeconfig_load(&up->config, &choice, error);
+        if (rc != 0)
+            return rc;
+        (void)snprintf(up->name_space, sizeof up->name_space, "%.63s", up->config->name_space);
+    }
+    if (options->name_space != NULL)
+        (void)snprintf(up->name_space, sizeof up->name_space, "%.63s", options->name_space);
+    return 0;
+}
+
+static int acquire_instance(struct up *up, struct error *error)
+{
+    char name[INSTANCE_NAME_MAX];
+    const char *wish = up->options->name;
+    instance_name_of(name, wish != NULL ? wish : up->config != NULL ? up->config->context : "agent");
+    return instance_acquire(&up->instance, name, error);
+}
+
+static int start(struct up *up, struct error *error)
+{
+    static const struct control_ops control_ops = {.on_status = on_status, .on_down = on_down};
+    int rc = control_open(&up->control, &up->loop, up->instance.socket_path, &control_ops, up);
+    if (rc != 0)
+        return error_set(error, EXIT_CODE_MACHINE, rc, "cannot open the control socket %s: %s",
+                         up->instance.socket_path, strerror(-rc));
+    rc = open_tunnel(up);
+    if (rc != 0)
+        return error_set(error, EXIT_CODE_FAILED, rc, "cannot prepare the session: %s", strerror(-rc));
+    if (up->config != NULL)
+        return open_cluster(up, error);
+    struct cluster_ranges *none = kt_calloc(1, sizeof *none);
+    rc = none == NULL ? error_set(error, EXIT_CODE_FAILED, -ENOMEM, "out of memory") : plan(up, none, error);
+    kt_free(none);
+    if (rc != 0)
+        return rc;
+    up->state = UP_LAUNCHING;
+    dial(up, up->options->agent_key);
+    return 0;
+}
+
+/* What needs no loop; nothing has to be undone when it fails but the lock. */
+static int prepare(struct up *up, struct error *error)
+{
+    set_owner(up);
+    int rc = load_config(up, error);
+    if (rc == 0)
+        rc = acquire_instance(up, error);
+    if (rc == 0)
+        rc = machine_look(&up->machine, error);
+    return rc;
+}
+
+static int open_loop(struct up *up)
+{
+    int rc = uv_loop_init(&up->loop);
+    if (rc != 0)
+        return rc;
+    up->leave_timer.data = up;
+    (void)uv_timer_init(&up->loop, &up->leave_timer);
+    for (size_t i = 0; i < KT_ARRAY_LEN(leave_signals); i++) {
+        up->signal[i].data = up;
+        (void)uv_signal_init(&up->loop, &up->signal[i]);
+        (void)uv_signal_start(&up->signal[i], on_signal, leave_signals[i]);
+    }
+    up->began_ms = now_ms(up);
+    progress_init(&up->progress, stderr, isatty(STDERR_FILENO) == 1, up->began_ms);
+    return 0;
+}
+
+static int run(struct up *up, struct error *error)
+{
+    int rc = prepare(up, error);
+    if (rc != 0)
+        return rc;
+    rc = open_loop(up);
+    if (rc != 0)
+        return error_set(error, EXIT_CODE_FAILED, rc, "cannot make an event loop: %s", strerror(-rc));
+    struct error start_error;
+    if (start(up, &start_error) != 0)
+        fail(up, &start_error);
+    (void)uv_run(&up->loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&up->loop); /* -EBUSY only when it left at once; the process ends */
+    return up->result;
+}
+
+int up_run(const struct options *options, struct helper *helper, struct detach *detach, struct error *error)
+{
+    struct up *up = kt_calloc(1, sizeof *up);
+    if (up == NULL)
+        return error_set(error, EXIT_CODE_FAILED, -ENOMEM, "out of memory");
+    *up = (struct up){
+        .options = options, .helper = helper, .detach = detach, .error = error, .instance = {.lock_fd = -1}};
+    up->machine.on_verified = on_verified;
+    up->machine.on_failed = on_machine_failed;
+    up->machine.context = up;
+    int rc = run(up, error);
+    helper_stop(helper);
+    instance_release(&up->instance);
+    kubeconfig_free(up->config);
+    kt_free(up);
+    return rc;
+}
