@@ -1,0 +1,76 @@
+/* v4.channel.k8s.io with one port, on top of WebSocket framing, as one byte stream each way
+ * (k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go, k8s.io/streaming/pkg/httpstream/wsstream/conn.go).
+ *
+ * A message's first byte is its channel: 0 data (both ways), 1 error (from the server, one text, then the port is
+ * dead). The first message on each is the port, 2 bytes little-endian. The server takes a frame for a message, so each
+ * write is one whole frame.
+ *
+ * Knows no socket: it reads and writes by two functions. They, and those here that say so, return bytes, 0 for the end
+ * (reading only), -EAGAIN for "not now", or another negative errno. */
+#ifndef KTVPN_CLIENT_KUBE_CHANNELS_H
+#define KTVPN_CLIENT_KUBE_CHANNELS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "client/kube/websocket.h"
+
+#define CHANNELS_PROTOCOL "v4.channel.k8s.io"
+#define CHANNELS_IN_SIZE (16 * 1024)
+#define CHANNELS_TEXT_MAX 4096 /* of the error channel's text */
+#define CHANNELS_FRAME_MIN \
+    (32 * 1024) /* bytes of a frame on a slow connection: what is in it can't be overtaken any more */
+#define CHANNELS_FRAME_MAX (128 * 1024)
+
+struct channels_io {
+    ssize_t (*read)(void *context, void *out, size_t size);
+    /* After -EAGAIN the same bytes at the same place come again. */
+    ssize_t (*write)(void *context, const void *data, size_t size);
+    void *context;
+};
+
+struct channels {
+    struct channels_io io;
+    uint16_t port;
+    bool has_port[2];
+    int error;   /* what reading ended with, for good */
+    bool is_dry; /* the last read saw all that there was */
+    bool has_pong, has_close;
+    uint8_t channel;  /* of the message that is being read */
+    size_t left;      /* ... and its unread bytes */
+    size_t frame_max; /* now */
+    size_t text_size, pong_size;
+    size_t in_start, in_end, out_start, out_end;
+    char text[CHANNELS_TEXT_MAX];
+    uint8_t pong[WEBSOCKET_CONTROL_MAX];
+    uint8_t in[CHANNELS_IN_SIZE];
+    uint8_t out[WEBSOCKET_HEAD_MAX + 1 + CHANNELS_FRAME_MAX];
+};
+
+/* `channels` is zeroed memory. */
+void channels_init(struct channels *channels, const struct channels_io *io, uint16_t port);
+
+/* The HTTP that precedes the frames uses the same buffers: bytes received so far, those of them that are done with, and
+ * more of them (returns as io.read, -EMSGSIZE when the buffer is full). */
+const uint8_t *channels_received(const struct channels *channels, size_t *size);
+void channels_consume(struct channels *channels, size_t size);
+KT_MUST_USE ssize_t channels_receive(struct channels *channels);
+/* Puts raw bytes behind what waits to be written: 0 or -EMSGSIZE. */
+KT_MUST_USE int channels_put_raw(struct channels *channels, const void *data, size_t size);
+
+/* 1: both ports came, and are right; 0: not yet; or as channels_read(). */
+KT_MUST_USE int channels_get_ports(struct channels *channels);
+
+/* > 0: bytes of the data channel; -EAGAIN; -EREMOTEIO: the error channel spoke, see text; -ECONNRESET: Close frame or
+ * end of the connection; -EPROTO. Never 0. An error comes only after all bytes that preceded it, and then for ever. */
+KT_MUST_USE ssize_t channels_read(struct channels *channels, void *out, size_t size);
+/* Bytes taken, all of them into one frame; -EAGAIN: an earlier frame is not out yet. */
+KT_MUST_USE ssize_t channels_write(struct channels *channels, const void *data, size_t size);
+/* Writes what waits, pongs too. 0: nothing waits any more; -EAGAIN or another error. */
+KT_MUST_USE int channels_flush(struct channels *channels);
+bool channels_has_output(const struct channels *channels);
+/* Puts a Close frame (1000) behind what waits; nothing may be written after it. */
+void channels_end(struct channels *channels);
+
+#endif
