@@ -1,0 +1,558 @@
+/* States, and what is read in them:
+ *
+ *   CONNECTING ─► ANSWER ─► PORTS ─► OPEN ─► LINGER ─► CLOSING
+ *      libcurl     head │   frames   frames   anything
+ *                       └► BODY ─► FAILED
+ *                          text of a refusal
+ *
+ * Each state but LINGER and CLOSING may go to FAILED; that is told from the loop by the idle handle, never inside a
+ * call. The same handle makes the stream readable when bytes lie in TLS or in our buffer, where poll() does not see
+ * them. */
+#include "client/kube/portforward.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <uv.h>
+
+#include "client/kube/connection.h"
+#include "client/kube/upgrade.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#define DRAIN_READS 16 /* in one turn of LINGER */
+
+enum portforward_state {
+    PORTFORWARD_CONNECTING,
+    PORTFORWARD_ANSWER,
+    PORTFORWARD_BODY,
+    PORTFORWARD_PORTS,
+    PORTFORWARD_OPEN,
+    PORTFORWARD_FAILED, /* `failure` is told, or will be by the idle handle */
+    PORTFORWARD_LINGER,
+    PORTFORWARD_CLOSING
+};
+
+struct portforward {
+    struct stream stream;
+    enum portforward_state state;
+    struct api *api;
+    struct connection *connection;
+    CURL *easy; /* the connection's */
+    uv_timer_t timer;
+    uv_idle_t idle;
+    unsigned handles;
+    int wanted; /* STREAM_* of the user */
+    char *what; /* "port-forward to pod NS/POD": begins every error */
+    char *headers;
+    char key[WEBSOCKET_KEY_SIZE];
+    struct upgrade_answer answer;
+    int failure;
+    struct error error;
+    struct channels channels;
+};
+
+static struct portforward *portforward_of(struct stream *stream)
+{
+    return KT_CONTAINER_OF(stream, struct portforward, stream);
+}
+
+static void on_idle(uv_idle_t *idle);
+static void on_timer(uv_timer_t *timer);
+
+static int events_of(const struct portforward *pf)
+{
+    int output = channels_has_output(&pf->channels) ? STREAM_WRITABLE : 0;
+    switch (pf->state) {
+    case PORTFORWARD_ANSWER:
+    case PORTFORWARD_BODY:
+    case PORTFORWARD_PORTS:
+    case PORTFORWARD_LINGER:
+        return STREAM_READABLE | output;
+    case PORTFORWARD_OPEN:
+        return pf->wanted | output;
+    case PORTFORWARD_CONNECTING:
+    case PORTFORWARD_FAILED:
+    case PORTFORWARD_CLOSING:
+        return 0;
+    }
+    return 0;
+}
+
+static bool has_hidden_bytes(const struct portforward *pf)
+{
+    return pf->state == PORTFORWARD_OPEN && (pf->wanted & STREAM_READABLE) && !pf->channels.is_dry;
+}
+
+/* Makes poll and idle handle fit the state: at the end of whatever changed it. */
+static void watch(struct portforward *pf)
+{
+    if (pf->state == PORTFORWARD_CLOSING)
+        return;
+    connection_want(pf->connection, events_of(pf));
+    if (pf->failure != 0 || has_hidden_bytes(pf))
+        (void)uv_idle_start(&pf->idle, on_idle);
+    else
+        (void)uv_idle_stop(&pf->idle);
+}
+
+/* `error` has its text. */
+static void fail(struct portforward *pf, int error)
+{
+    if (pf->state == PORTFORWARD_FAILED)
+        return;
+    pf->state = PORTFORWARD_FAILED;
+    pf->failure = error;
+    (void)uv_timer_stop(&pf->timer);
+    watch(pf);
+}
+
+static void fail_because(struct portforward *pf, enum exit_code code, int error, const char *why)
+{
+    fail(pf, error_set(&pf->error, code, error, "%s: %s", pf->what, why));
+}
+
+static void tell_failure(struct portforward *pf)
+{
+    int error = pf->failure;
+    pf->failure = 0;
+    (void)uv_idle_stop(&pf->idle);
+    if (pf->stream.on_failed != NULL)
+        pf->stream.on_failed(&pf->stream, error, pf->error.text);
+}
+
+static bool has_words(const char *text, size_t size, const char *words)
+{
+    return memmem(text, size, words, strlen(words)) != NULL;
+}
+
+/* What the runtime says when nothing listens; a sandboxed runtime says it although something does. */
+static const char *advice_for(const char *text, size_t size)
+{
+    return has_words(text, size, "failed to connect to localhost")
+               ? " (a pod under gVisor or Kata needs a plain runtimeClass)"
+               : "";
+}
+
+static void fail_by_text(struct portforward *pf)
+{
+    const char *text = pf->channels.text;
+    size_t size = pf->channels.text_size;
+    char escaped[ERROR_TEXT_MAX];
+    int error = has_words(text, size, "connection refused") ? -ECONNREFUSED : -ECONNRESET;
+    (void)log_escape(escaped, sizeof escaped, text, size);
+    fail(pf, error_set(&pf->error, EXIT_CODE_AGENT, error, "%s: %s%s", pf->what, escaped, advice_for(text, size)));
+}
+
+/* A negative result of channels_*(). */
+static void fail_by_channels(struct portforward *pf, int error)
+{
+    if (error == -EREMOTEIO)
+        fail_by_text(pf);
+    else if (error == -EPROTO)
+        fail_because(pf, EXIT_CODE_FAILED, error, "the server broke the WebSocket protocol");
+    else
+        fail_because(pf, EXIT_CODE_UNREACHABLE, error, "the API server ended the connection");
+}
+
+static ssize_t io_read(void *context, void *out, size_t size)
+{
+    struct portforward *pf = context;
+    return connection_read(pf->connection, out, size);
+}
+
+static ssize_t io_write(void *context, const void *data, size_t size)
+{
+    struct portforward *pf = context;
+    return connection_write(pf->connection, data, size);
+}
+
+/* The answer was no 101, and this is its body. */
+static void refused(struct portforward *pf, const char *body, size_t size)
+{
+    int status = pf->answer.status;
+    if (status == 403 && size == 0) {
+        fail_because(pf, EXIT_CODE_FORBIDDEN, -EACCES,
+                     "the API server, or a proxy in front of it, refused the WebSocket sub-protocol " CHANNELS_PROTOCOL
+                     " (403 without a text)");
+        return;
+    }
+    if (status == 400 && has_words(body, size, "Upgrade request required")) {
+        fail_because(
+            pf, EXIT_CODE_UNREACHABLE, -EPROTO,
+            "a proxy on the way to the API server takes the Upgrade header away; it has to let WebSockets pass");
+        return;
+    }
+    int rc = api_status_error(status, body, size, pf->what, &pf->error);
+    size_t used = strlen(pf->error.text);
+    (void)snprintf(pf->error.text + used, sizeof pf->error.text - used, "%s", advice_for(body, size));
+    fail(pf, status == 404 ? -ENOENT : rc);
+}
+
+static void read_body(struct portforward *pf, bool is_late)
+{
+    for (;;) {
+        char *body = (char *)pf->channels.in + pf->channels.in_start;
+        size_t size = pf->channels.in_end - pf->channels.in_start;
+        bool is_complete = upgrade_get_body(&pf->answer, body, &size);
+        ssize_t n = is_complete || is_late ? 0 : channels_receive(&pf->channels);
+        if (n == -EAGAIN)
+            return;
+        if (n <= 0) {
+            refused(pf, body, size);
+            return;
+        }
+    }
+}
+
+static void on_answer(struct portforward *pf)
+{
+    const struct upgrade_request request = {.key = pf->key, .protocol = CHANNELS_PROTOCOL};
+    const char *why;
+    channels_consume(&pf->channels, pf->answer.head_size);
+    if (pf->answer.status != 101) {
+        pf->state = PORTFORWARD_BODY;
+        (void)uv_timer_start(&pf->timer, on_timer, PORTFORWARD_BODY_MS, 0);
+    } else if (upgrade_verify(&pf->answer, &request, &why) == 0) {
+        pf->state = PORTFORWARD_PORTS;
+    } else {
+        fail(pf, error_set(&pf->error, EXIT_CODE_FAILED, -EPROTO, "%s: the answer to the upgrade is wrong: %s",
+                           pf->what, why));
+    }
+}
+
+static void read_answer(struct portforward *pf)
+{
+    for (;;) {
+        size_t size;
+        const char *head = (const char *)channels_received(&pf->channels, &size);
+        int rc = upgrade_get_answer(&pf->answer, head, size);
+        ssize_t n = rc == 0 ? channels_receive(&pf->channels) : rc;
+        if (rc == 1) {
+            on_answer(pf);
+            return;
+        }
+        if (n == -EAGAIN)
+            return;
+        if (n == -EMSGSIZE || n == -EPROTO) {
+            fail_because(pf, EXIT_CODE_FAILED, (int)n, "the server does not answer as HTTP/1.1 asks");
+            return;
+        }
+        if (n <= 0) {
+            fail_because(pf, EXIT_CODE_UNREACHABLE, -ECONNRESET,
+                         "the API server ended the connection without an answer");
+            return;
+        }
+    }
+}
+
+static void read_ports(struct portforward *pf)
+{
+    int rc = channels_get_ports(&pf->channels);
+    if (rc < 0)
+        fail_by_channels(pf, rc);
+    if (rc != 1)
+        return;
+    pf->state = PORTFORWARD_OPEN;
+    pf->channels.is_dry = false;
+    (void)uv_timer_stop(&pf->timer);
+    if (pf->stream.on_open != NULL)
+        pf->stream.on_open(&pf->stream);
+}
+
+/* Reads through the states of opening as far as the bytes go. */
+static void read_opening(struct portforward *pf)
+{
+    if (pf->state == PORTFORWARD_ANSWER)
+        read_answer(pf);
+    if (pf->state == PORTFORWARD_BODY)
+        read_body(pf, false);
+    if (pf->state == PORTFORWARD_PORTS)
+        read_ports(pf);
+}
+
+static void closed_one(struct portforward *pf)
+{
+    if (--pf->handles > 0)
+        return;
+    if (pf->stream.on_closed != NULL)
+        pf->stream.on_closed(&pf->stream);
+    kt_free(pf->what);
+    kt_free_secret(pf->headers, pf->headers == NULL ? 0 : strlen(pf->headers));
+    kt_free(pf);
+}
+
+static void on_idle_closed(uv_handle_t *handle)
+{
+    closed_one(KT_CONTAINER_OF((uv_idle_t *)handle, struct portforward, idle));
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    closed_one(KT_CONTAINER_OF((uv_timer_t *)handle, struct portforward, timer));
+}
+
+static void on_connection_closed(void *context)
+{
+    closed_one(context);
+}
+
+static void destroy(struct portforward *pf)
+{
+    pf->state = PORTFORWARD_CLOSING;
+    pf->handles = 3;
+    uv_close((uv_handle_t *)&pf->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&pf->idle, on_idle_closed);
+    connection_close(pf->connection);
+}
+
+/* Reads what still comes, so that the kernel sends no RST over our last bytes, until the server ends. */
+static void linger(struct portforward *pf)
+{
+    int rc = channels_flush(&pf->channels);
+    ssize_t n = rc == 0 || rc == -EAGAIN ? 1 : rc;
+    for (int i = 0; i < DRAIN_READS && n > 0; i++)
+        n = connection_read(pf->connection, pf->channels.in, sizeof pf->channels.in);
+    if (n <= 0 && n != -EAGAIN)
+        destroy(pf);
+}
+
+static void stream_ready(struct portforward *pf, int events)
+{
+    if (channels_has_output(&pf->channels)) /* a frame that is not out yet comes first */
+        events &= ~STREAM_WRITABLE;
+    if ((events & pf->wanted) != 0 && pf->stream.on_ready != NULL)
+        pf->stream.on_ready(&pf->stream, events & pf->wanted);
+}
+
+static void ready(struct portforward *pf, int events)
+{
+    int rc = events & STREAM_WRITABLE ? channels_flush(&pf->channels) : 0;
+    if (rc != 0 && rc != -EAGAIN && pf->state != PORTFORWARD_LINGER)
+        fail_by_channels(pf, rc);
+    if (pf->state == PORTFORWARD_OPEN)
+        stream_ready(pf, events);
+    else if (pf->state == PORTFORWARD_LINGER)
+        linger(pf);
+    else if (pf->state != PORTFORWARD_FAILED)
+        read_opening(pf);
+    watch(pf);
+}
+
+static void on_ready(void *context, int events)
+{
+    ready(context, events);
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+    struct portforward *pf = KT_CONTAINER_OF(idle, struct portforward, idle);
+    if (pf->failure != 0)
+        tell_failure(pf);
+    else
+        ready(pf, STREAM_READABLE);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct portforward *pf = KT_CONTAINER_OF(timer, struct portforward, timer);
+    if (pf->state == PORTFORWARD_LINGER)
+        destroy(pf);
+    else if (pf->state == PORTFORWARD_BODY)
+        read_body(pf, true);
+    else
+        fail_because(pf, EXIT_CODE_UNREACHABLE, -ETIMEDOUT, "the API server does not answer");
+}
+
+/* Splits "https://user@host:port/path?query". */
+static bool split_url(const char *url, char **host, const char **target)
+{
+    const char *start = strstr(url, "://");
+    if (start == NULL)
+        return false;
+    start += strlen("://");
+    size_t size = strcspn(start, "/");
+    const char *at = memchr(start, '@', size);
+    *target = start + size;
+    if (at != NULL)
+        start = at + 1;
+    *host = kt_strndup(start, (size_t)(*target - start));
+    return *host != NULL && **target == '/';
+}
+
+/* Puts the request where flush finds it. */
+static bool put_request(struct portforward *pf)
+{
+    const char *url = NULL;
+    char *host = NULL, *text = NULL;
+    struct upgrade_request request = {.headers = pf->headers, .protocol = CHANNELS_PROTOCOL, .key = pf->key};
+    websocket_new_key(pf->key);
+    if (curl_easy_getinfo(pf->easy, CURLINFO_EFFECTIVE_URL, &url) == CURLE_OK &&
+        split_url(url, &host, &request.target)) {
+        request.host = host;
+        text = upgrade_request_text(&request);
+    }
+    bool is_put = text != NULL && channels_put_raw(&pf->channels, text, strlen(text)) == 0;
+    kt_free(host);
+    kt_free_secret(text, text == NULL ? 0 : strlen(text));
+    return is_put;
+}
+
+static void on_connected(void *context, int curl_code)
+{
+    struct portforward *pf = context;
+    if (pf->state != PORTFORWARD_CONNECTING) /* too late: it has failed by its timer */
+        return;
+    if (curl_code != CURLE_OK) {
+        fail(pf, api_easy_error(pf->api, pf->easy, curl_code, pf->what, &pf->error));
+        return;
+    }
+    if (!put_request(pf)) {
+        fail_because(pf, EXIT_CODE_FAILED, -ENOMEM, "no memory for the request");
+        return;
+    }
+    pf->state = PORTFORWARD_ANSWER;
+    ready(pf, STREAM_WRITABLE);
+}
+
+static const struct connection_ops connection_ops = {
+    .on_connected = on_connected, .on_ready = on_ready, .on_closed = on_connection_closed};
+
+/* What is wrong is told by on_failed alone, so that it is told once. */
+static ssize_t portforward_read(struct stream *stream, void *out, size_t size)
+{
+    struct portforward *pf = portforward_of(stream);
+    if (pf->state != PORTFORWARD_OPEN)
+        return -EAGAIN;
+    ssize_t n = channels_read(&pf->channels, out, size);
+    int rc = channels_has_output(&pf->channels) ? channels_flush(&pf->channels) : 0; /* pongs */
+    if (n < 0 && n != -EAGAIN) {
+        fail_by_channels(pf, (int)n);
+        return -EAGAIN;
+    }
+    if (rc != 0 && rc != -EAGAIN && n == -EAGAIN)
+        fail_by_channels(pf, rc);
+    watch(pf);
+    return n;
+}
+
+static ssize_t portforward_write(struct stream *stream, const void *data, size_t size)
+{
+    struct portforward *pf = portforward_of(stream);
+    if (pf->state != PORTFORWARD_OPEN)
+        return -EAGAIN;
+    ssize_t n = channels_write(&pf->channels, data, size);
+    if (n < 0 && n != -EAGAIN) {
+        fail_by_channels(pf, (int)n);
+        return -EAGAIN;
+    }
+    if (channels_has_output(&pf->channels))
+        watch(pf);
+    return n;
+}
+
+static void portforward_want(struct stream *stream, int events)
+{
+    struct portforward *pf = portforward_of(stream);
+    if (pf->wanted == events)
+        return;
+    pf->wanted = events;
+    watch(pf);
+}
+
+static void portforward_close(struct stream *stream)
+{
+    struct portforward *pf = portforward_of(stream);
+    if (pf->state == PORTFORWARD_LINGER || pf->state == PORTFORWARD_CLOSING)
+        return;
+    if (pf->state != PORTFORWARD_OPEN) {
+        destroy(pf);
+        return;
+    }
+    pf->state = PORTFORWARD_LINGER;
+    channels_end(&pf->channels);
+    int rc = channels_flush(&pf->channels);
+    if (rc != 0 && rc != -EAGAIN) {
+        destroy(pf);
+        return;
+    }
+    (void)uv_timer_start(&pf->timer, on_timer, PORTFORWARD_CLOSE_MS, 0);
+    watch(pf);
+}
+
+static const struct stream_ops portforward_ops = {
+    .read = portforward_read, .write = portforward_write, .want = portforward_want, .close = portforward_close};
+
+/* The lines that libcurl would have sent ("Name:" and "Name;" are its own signs for something else); NULL: -EINVAL or
+ * -ENOMEM in *rc. */
+static char *headers_text(const struct curl_slist *list, int *rc)
+{
+    char *text = kt_strdup("");
+    *rc = text == NULL ? -ENOMEM : 0;
+    for (; list != NULL && *rc == 0; list = list->next) {
+        size_t size = strlen(list->data);
+        if (strpbrk(list->data, "\r\n") != NULL)
+            *rc = -EINVAL;
+        if (*rc != 0 || size == 0 || list->data[size - 1] == ':' || list->data[size - 1] == ';')
+            continue;
+        char *longer = kt_asprintf("%s%s\r\n", text, list->data);
+        *rc = longer == NULL ? -ENOMEM : 0;
+        kt_free_secret(text, strlen(text));
+        text = longer;
+    }
+    if (*rc == 0 || text == NULL)
+        return text;
+    kt_free_secret(text, strlen(text));
+    return NULL;
+}
+
+/* A DNS name, as Kubernetes asks of pods and namespaces: nothing in it needs to be escaped. */
+static bool is_name(const char *name)
+{
+    return name[0] != '\0' && name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-.")] == '\0';
+}
+
+static int dial(struct portforward *pf, struct uv_loop_s *loop, const char *path)
+{
+    struct curl_slist *list = NULL;
+    pf->easy = api_new_easy(pf->api, path, &list);
+    if (pf->easy == NULL)
+        return -ENOMEM;
+    int rc;
+    pf->headers = headers_text(list, &rc);
+    curl_slist_free_all(list);
+    if (rc == 0)
+        rc = connection_open(&pf->connection, loop, pf->easy, &connection_ops, pf);
+    if (rc != 0)
+        curl_easy_cleanup(pf->easy);
+    return rc;
+}
+
+int portforward_open(struct stream **out, struct api *api, struct uv_loop_s *loop, const char *name_space,
+                     const char *pod, uint16_t port)
+{
+    if (!is_name(name_space) || !is_name(pod))
+        return -EINVAL;
+    struct portforward *pf = kt_calloc(1, sizeof *pf);
+    if (pf == NULL)
+        return -ENOMEM;
+    pf->stream.ops = &portforward_ops;
+    pf->api = api;
+    channels_init(&pf->channels, &(struct channels_io){io_read, io_write, pf}, port);
+    pf->what = kt_asprintf("port-forward to pod %s/%s", name_space, pod);
+    char *path = kt_asprintf("/api/v1/namespaces/%s/pods/%s/portforward?ports=%u", name_space, pod, (unsigned)port);
+    int rc = pf->what == NULL || path == NULL ? -ENOMEM : dial(pf, loop, path);
+    kt_free(path);
+    if (rc != 0) {
+        kt_free(pf->what);
+        kt_free_secret(pf->headers, pf->headers == NULL ? 0 : strlen(pf->headers));
+        kt_free(pf);
+        return rc;
+    }
+    (void)uv_idle_init(loop, &pf->idle); /* neither can fail */
+    (void)uv_timer_init(loop, &pf->timer);
+    (void)uv_timer_start(&pf->timer, on_timer, PORTFORWARD_OPEN_MS, 0);
+    *out = &pf->stream;
+    return 0;
+}
