@@ -17,3 +17,8 @@ const struct agent_binary *agent_binary_find(const char *arch)
     }
     return NULL;
 }
+
+const char *agent_binary_first_arch(void)
+{
+    return "amd64";
+}

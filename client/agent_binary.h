@@ -13,5 +13,7 @@ struct agent_binary {
 
 /* NULL: this build carries no agent for that architecture. */
 const struct agent_binary *agent_binary_find(const char *arch);
+/* The architecture to assume when nobody tells it: that of this build's first agent. */
+const char *agent_binary_first_arch(void);
 
 #endif
