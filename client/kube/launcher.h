@@ -1,8 +1,9 @@
-/* Gets an agent to talk to: starts one as a Job with no image of ours (or with --agent-image), waits until it is ready, and
- * reads its public key from its log.
+/* Gets an agent to talk to: starts one as a Job with no image of ours (or with --agent-image), waits until it is ready,
+ * and reads its public key from its log.
  *
- * The Job owns everything else that is made (the ConfigMap with the binary), so that deleting it, or its TTL, removes all.
- * launcher_close() deletes the Job unless it was told to leave it. When the pod is gone, launcher_restart() starts a new one. */
+ * The Job owns everything else that is made (the ConfigMap with the binary), so that deleting it, or its TTL, removes
+ * all. launcher_close() deletes the Job unless it was told to leave it. When the pod is gone, launcher_restart() starts
+ * a new one. */
 #ifndef KTVPN_CLIENT_KUBE_LAUNCHER_H
 #define KTVPN_CLIENT_KUBE_LAUNCHER_H
 
@@ -13,8 +14,8 @@
 #include "common/address.h"
 #include "common/wire.h"
 
-#define LAUNCHER_PORT 4789              /* of the agent on 127.0.0.1 and ::1 in its pod */
-#define LAUNCHER_READY_MS 60000         /* from Job to ready; then the reason so far is the error */
+#define LAUNCHER_PORT 4789     /* of the agent on 127.0.0.1 and ::1 in its pod */
+#define LAUNCHER_CLOSE_MS 3000 /* how long launcher_close() waits for the API */
 
 struct launcher_options {
     const char *name_space;
@@ -35,18 +36,21 @@ struct launcher_ops {
     void (*on_failed)(void *context, const struct error *error); /* what was made is being deleted */
 };
 
+struct uv_loop_s;
 struct launcher;
 
-/* The rights that launcher and tunnel need, for access_start(). */
+/* The rights that `ktvpn up` needs in the namespace, to be copied for access_start(). */
 const struct access_need *launcher_needs(size_t *count);
 
-KT_MUST_USE int launcher_open(struct launcher **out, struct api *api, const struct launcher_options *options,
-                              const struct launcher_ops *ops, void *context);
+/* Begins on the loop's next turn. What `options` points to is copied. 0, -ENOMEM, -EINVAL (no name of a namespace). */
+KT_MUST_USE int launcher_open(struct launcher **out, struct api *api, struct uv_loop_s *loop,
+                              const struct launcher_options *options, const struct launcher_ops *ops, void *context);
 /* The pod is gone or its agent lost the session: delete the Job, start anew. on_ready or on_failed follows. */
 void launcher_restart(struct launcher *launcher);
-/* Asks whether the pod still runs: on_answer gets true, or false with what became of it. */
+/* Asks whether the pod still runs: on_answer gets true, or false with what became of it. True, with the reason in
+ * `why`, also when the API does not answer. Only after on_ready; a second call takes the place of one under way. */
 void launcher_check(struct launcher *launcher, void (*on_answer)(void *context, bool is_running, const char *why));
-/* Deletes the Job and what it owns, waits for the answer (at most 3 s), then on_closed. */
+/* Deletes the Job and what it owns, waits for the answer (at most LAUNCHER_CLOSE_MS), then on_closed (may be NULL). */
 void launcher_close(struct launcher *launcher, void (*on_closed)(void *context));
 
 #endif

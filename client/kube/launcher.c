@@ -1,0 +1,561 @@
+/* From nothing to an agent with a known key, in as few round trips as the API allows:
+ *
+ *   BEGINNING  on the loop's next turn
+ *   FINDING    list nodes; where that is forbidden or gives nothing, the namespace's pods: which image, which nodes
+ * (image_pick) CREATING   POST the Job, under a name of our own WAITING    POST the ConfigMap, owned by the Job, and
+ * wait for the pod and its key (agent_wait), both at once: the kubelet waits for the ConfigMap, but tries only every
+ * half second, so nothing may come before it READY      on_ready; nothing is watched any more: the tunnel knows sooner
+ * than the API when the agent is gone FAILED     on_failed; the Job is being deleted CLOSING    waits for the
+ * deletions, and for a Job that is being created
+ *
+ * With --agent-image there is no FINDING and no ConfigMap. An answer that the current state does not want never comes:
+ * leaving a state cancels what it asked for. Only the POST of a Job is awaited, because what it made has to be deleted.
+ *
+ * Deletions outlive the Job's turn (a restart does not wait for them), so each is an object of its own in a list. */
+#include "client/kube/launcher.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <uv.h>
+
+#include "client/kube/agent_manifest.h"
+#include "client/kube/agent_wait.h"
+#include "client/kube/image_pick.h"
+#include "client/kube/json_path.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#define TICK_MS 200
+#define NODES_LIMIT 50 /* of a list: enough to find an image, small enough for a cluster of thousands */
+#define PODS_LIMIT 100
+#define PATH_SIZE 512
+#define NAME_PREFIX "ktvpn-agent-"
+#define NAME_RANDOM 8
+#define NAME_SIZE (sizeof NAME_PREFIX + NAME_RANDOM)
+
+enum launcher_state {
+    LAUNCHER_BEGINNING,
+    LAUNCHER_FINDING,
+    LAUNCHER_CREATING,
+    LAUNCHER_WAITING,
+    LAUNCHER_READY,
+    LAUNCHER_FAILED,
+    LAUNCHER_CLOSING,
+};
+
+enum slot {
+    SLOT_FIND,
+    SLOT_JOB,
+    SLOT_CONFIG_MAP,
+    SLOT_CHECK,
+    SLOTS
+}; /* the requests that may be under way, one of each */
+
+struct deletion {
+    struct launcher *launcher;
+    struct api_request *request;
+    struct deletion *next;
+    char job[NAME_SIZE];
+};
+
+struct launcher {
+    struct api *api;
+    uv_loop_t *loop;
+    uv_timer_t timer;
+    const struct launcher_ops *ops;
+    void *context;
+    char *name_space, *image, *owner;
+
+    enum launcher_state state;
+    struct api_request *request[SLOTS];
+    struct agent_wait *wait;
+    struct image_pick pick;
+    char job[NAME_SIZE]; /* empty: none of ours is there */
+    char pod[254];       /* READY */
+
+    struct deletion *deletions;
+    uint64_t closing_ms;
+    void (*on_answer)(void *context, bool is_running, const char *why);
+    void (*on_closed)(void *context);
+};
+
+static void finish_close(struct launcher *launcher);
+
+/* What launcher, carrier and names ask the API for. */
+const struct access_need *launcher_needs(size_t *count)
+{
+    static const struct access_need needs[] = {
+        {.group = "batch", .resource = "jobs", .verb = "create"},
+        {.group = "batch", .resource = "jobs", .verb = "get"},
+        {.group = "batch", .resource = "jobs", .verb = "delete"},
+        {.group = "", .resource = "configmaps", .verb = "create"},
+        {.group = "", .resource = "configmaps", .verb = "delete"},
+        {.group = "", .resource = "pods", .verb = "get"},
+        {.group = "", .resource = "pods", .verb = "list"},
+        {.group = "", .resource = "pods", .verb = "watch"},
+        {.group = "", .resource = "pods/log", .verb = "get"},
+        {.group = "", .resource = "pods/portforward", .verb = "get"},
+        {.group = "", .resource = "pods/portforward", .verb = "create"},
+        {.group = "", .resource = "services", .verb = "get"},
+        {.group = "", .resource = "services", .verb = "list"},
+        {.group = "", .resource = "services", .verb = "watch"},
+    };
+    *count = KT_ARRAY_LEN(needs);
+    return needs;
+}
+
+static void step(struct launcher *launcher, const char *format, ...) KT_PRINTF(2, 3);
+static void step(struct launcher *launcher, const char *format, ...)
+{
+    char text[LOG_LINE_MAX];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    launcher->ops->on_step(launcher->context, text);
+}
+
+static void on_wait_step(void *context, const char *text)
+{
+    step(context, "%s", text);
+}
+
+/* ---- requests */
+
+static void cancel(struct launcher *launcher, enum slot slot)
+{
+    if (launcher->request[slot])
+        api_cancel(launcher->request[slot]);
+    launcher->request[slot] = NULL;
+}
+
+/* All but the POST of a Job. */
+static void cancel_all(struct launcher *launcher)
+{
+    cancel(launcher, SLOT_FIND);
+    cancel(launcher, SLOT_CONFIG_MAP);
+    cancel(launcher, SLOT_CHECK);
+    agent_wait_stop(launcher->wait);
+    launcher->wait = NULL;
+}
+
+/* 0 or -ENOMEM. */
+static int ask(struct launcher *launcher, enum slot slot, struct api_call *call)
+{
+    call->context = launcher;
+    launcher->request[slot] = api_send(launcher->api, call);
+    return launcher->request[slot] ? 0 : -ENOMEM;
+}
+
+static bool is_success(const struct api_response *response)
+{
+    return response->status >= 200 && response->status < 300;
+}
+
+/* ---- deleting the Job */
+
+static void left_behind(const struct deletion *deletion, const char *why)
+{
+    const char *name_space = deletion->launcher->name_space;
+    log_warning("job %s in namespace %s may be left behind (%s); it ends by itself, or: kubectl -n %s delete job %s",
+                deletion->job, name_space, why, name_space, deletion->job);
+}
+
+static void on_deleted(void *context, const struct api_response *response)
+{
+    struct deletion *deletion = context;
+    struct launcher *launcher = deletion->launcher;
+    if (!is_success(response) && response->status != 404)
+        left_behind(deletion, response->error.text);
+    struct deletion **link = &launcher->deletions;
+    while (*link != deletion)
+        link = &(*link)->next;
+    *link = deletion->next;
+    kt_free(deletion);
+    finish_close(launcher);
+}
+
+static struct api_request *send_delete(struct launcher *launcher, struct deletion *deletion)
+{
+    char path[PATH_SIZE];
+    (void)snprintf(path, sizeof path, "/apis/batch/v1/namespaces/%s/jobs/%s", launcher->name_space, deletion->job);
+    cJSON *body =
+        cJSON_Parse("{\"apiVersion\":\"v1\",\"kind\":\"DeleteOptions\",\"propagationPolicy\":\"Background\"}");
+    struct api_call call = {.method = "DELETE", .path = path, .body = body, .context = deletion, .done = on_deleted};
+    call.what = "delete the agent's Job";
+    struct api_request *request = body ? api_send(launcher->api, &call) : NULL;
+    cJSON_Delete(body);
+    return request;
+}
+
+/* Of the Job of this turn, when there may be one. */
+static void delete_job(struct launcher *launcher)
+{
+    if (!launcher->job[0])
+        return;
+    struct deletion *deletion = kt_calloc(1, sizeof *deletion);
+    if (deletion) {
+        deletion->launcher = launcher;
+        memcpy(deletion->job, launcher->job, sizeof deletion->job);
+        deletion->request = send_delete(launcher, deletion);
+    }
+    if (deletion && deletion->request) {
+        deletion->next = launcher->deletions;
+        launcher->deletions = deletion;
+    } else {
+        log_warning("job %s: no memory to delete it; it ends by itself", launcher->job);
+        kt_free(deletion);
+    }
+    launcher->job[0] = '\0';
+}
+
+/* ---- failing */
+
+static void fail(struct launcher *launcher, const struct error *error)
+{
+    struct error copy = *error; /* it may be part of what is cancelled */
+    cancel_all(launcher);
+    delete_job(launcher);
+    launcher->state = LAUNCHER_FAILED;
+    launcher->ops->on_failed(launcher->context, &copy);
+}
+
+static void fail_memory(struct launcher *launcher)
+{
+    struct error error;
+    (void)error_set(&error, EXIT_CODE_AGENT, 0, "no memory to start the agent");
+    fail(launcher, &error);
+}
+
+/* ---- WAITING */
+
+static void on_wait_ready(void *context, const struct agent_status *pod, const uint8_t key[static WIRE_KEY_SIZE])
+{
+    struct launcher *launcher = context;
+    struct launcher_agent agent = {.port = LAUNCHER_PORT, .pod_address = pod->address};
+    (void)snprintf(agent.name_space, sizeof agent.name_space, "%s", launcher->name_space);
+    memcpy(agent.pod, pod->pod, sizeof agent.pod);
+    memcpy(agent.node, pod->node, sizeof agent.node);
+    memcpy(agent.key, key, sizeof agent.key);
+    memcpy(launcher->pod, pod->pod, sizeof launcher->pod);
+    cancel_all(launcher);
+    launcher->state = LAUNCHER_READY;
+    launcher->ops->on_ready(launcher->context, &agent);
+}
+
+static void on_wait_failed(void *context, const struct error *error)
+{
+    fail(context, error);
+}
+
+static void on_config_map(void *context, const struct api_response *response)
+{
+    struct launcher *launcher = context;
+    launcher->request[SLOT_CONFIG_MAP] = NULL;
+    if (!is_success(response))
+        fail(launcher, &response->error);
+}
+
+static int create_config_map(struct launcher *launcher, const char *uid)
+{
+    char path[PATH_SIZE];
+    const struct agent_binary *binary = agent_binary_find(launcher->pick.arch);
+    cJSON *body = binary ? agent_manifest_config_map(launcher->job, uid, binary) : NULL;
+    if (!body)
+        return -ENOMEM;
+    (void)snprintf(path, sizeof path, "/api/v1/namespaces/%s/configmaps", launcher->name_space);
+    struct api_call call = {.method = "POST", .path = path, .body = body, .done = on_config_map};
+    call.what = "create the ConfigMap with the agent";
+    int rc = ask(launcher, SLOT_CONFIG_MAP, &call);
+    cJSON_Delete(body);
+    return rc;
+}
+
+static void wait_for_agent(struct launcher *launcher, const char *uid)
+{
+    static const struct agent_wait_ops ops = {on_wait_step, on_wait_ready, on_wait_failed};
+    launcher->state = LAUNCHER_WAITING;
+    int rc = launcher->image ? 0 : create_config_map(launcher, uid);
+    if (rc == 0)
+        launcher->wait =
+            agent_wait_start(launcher->api, launcher->loop, launcher->name_space, launcher->job, &ops, launcher);
+    if (launcher->wait)
+        step(launcher, "job %s created", launcher->job);
+    else
+        fail_memory(launcher);
+}
+
+/* ---- CREATING: the Job */
+
+/* No answer (status 0) does not mean that the server made no Job: then it is deleted as well. */
+static void on_job(void *context, const struct api_response *response)
+{
+    struct launcher *launcher = context;
+    launcher->request[SLOT_JOB] = NULL;
+    if (!is_success(response) && response->status != 0)
+        launcher->job[0] = '\0';
+    if (launcher->state != LAUNCHER_CREATING) { /* closing, or restarted meanwhile */
+        delete_job(launcher);
+        finish_close(launcher);
+    } else if (is_success(response)) {
+        wait_for_agent(launcher, json_path_text(response->json, "metadata.uid"));
+    } else {
+        fail(launcher, &response->error);
+    }
+}
+
+/* Random, so the name is this client's alone; without vowels there are no words, as in the API server's own names. */
+static void draw_name(char name[static NAME_SIZE])
+{
+    static const char letters[] = "bcdfghjklmnpqrstvwxz2456789";
+    memcpy(name, NAME_PREFIX, sizeof NAME_PREFIX);
+    for (size_t i = 0; i < NAME_RANDOM; i++)
+        name[sizeof NAME_PREFIX - 1 + i] = letters[randombytes_uniform(sizeof letters - 1)];
+    name[NAME_SIZE - 1] = '\0';
+}
+
+static void create_job(struct launcher *launcher)
+{
+    char path[PATH_SIZE], what[160];
+    launcher->state = LAUNCHER_CREATING;
+    draw_name(launcher->job);
+    struct agent_manifest manifest = {launcher->job, launcher->owner, launcher->image, &launcher->pick};
+    (void)snprintf(path, sizeof path, "/apis/batch/v1/namespaces/%s/jobs", launcher->name_space);
+    (void)snprintf(what, sizeof what, "create the agent's Job in namespace %s", launcher->name_space);
+    cJSON *body = agent_manifest_job(&manifest);
+    struct api_call call = {.method = "POST", .path = path, .body = body, .what = what, .done = on_job};
+    int rc = body ? ask(launcher, SLOT_JOB, &call) : -ENOMEM;
+    cJSON_Delete(body);
+    if (rc == 0)
+        return;
+    launcher->job[0] = '\0';
+    fail_memory(launcher);
+}
+
+/* ---- FINDING: the image */
+
+static void picked(struct launcher *launcher)
+{
+    step(launcher, "agent runs in image %s, which node %s has", launcher->pick.image, launcher->pick.node[0]);
+    create_job(launcher);
+}
+
+static void on_pods(void *context, const struct api_response *response)
+{
+    struct launcher *launcher = context;
+    launcher->request[SLOT_FIND] = NULL;
+    if (response->status != 200) {
+        fail(launcher, &response->error);
+        return;
+    }
+    if (image_pick_from_pods(&launcher->pick, response->json, agent_binary_first_arch()) == 0) {
+        picked(launcher);
+        return;
+    }
+    struct error error;
+    (void)error_set(
+        &error, EXIT_CODE_AGENT, 0,
+        "found no image to run the agent in: no node that may be listed has one, and no pod runs in namespace %s; "
+        "give an image of the agent with --agent-image",
+        launcher->name_space);
+    fail(launcher, &error);
+}
+
+static void find_in_pods(struct launcher *launcher)
+{
+    char path[PATH_SIZE];
+    (void)snprintf(path, sizeof path, "/api/v1/namespaces/%s/pods?fieldSelector=status.phase%%3DRunning&limit=%d",
+                   launcher->name_space, PODS_LIMIT);
+    struct api_call call = {.method = "GET", .path = path, .what = "list the pods of the namespace", .done = on_pods};
+    if (ask(launcher, SLOT_FIND, &call) != 0)
+        fail_memory(launcher);
+}
+
+static bool is_carried(const char *arch)
+{
+    return agent_binary_find(arch) != NULL;
+}
+
+static void on_nodes(void *context, const struct api_response *response)
+{
+    struct launcher *launcher = context;
+    launcher->request[SLOT_FIND] = NULL;
+    if (response->status == 200 && image_pick_from_nodes(&launcher->pick, response->json, is_carried) == 0)
+        picked(launcher);
+    else if (response->status == 200 || response->status == 403)
+        find_in_pods(launcher);
+    else
+        fail(launcher, &response->error);
+}
+
+static void find_image(struct launcher *launcher)
+{
+    char path[PATH_SIZE];
+    launcher->state = LAUNCHER_FINDING;
+    (void)snprintf(path, sizeof path, "/api/v1/nodes?limit=%d", NODES_LIMIT);
+    struct api_call call = {.method = "GET", .path = path, .what = "list the nodes", .done = on_nodes};
+    if (ask(launcher, SLOT_FIND, &call) != 0)
+        fail_memory(launcher);
+}
+
+/* ---- asking after the agent */
+
+static void on_check(void *context, const struct api_response *response)
+{
+    struct launcher *launcher = context;
+    struct agent_status pod;
+    char why[AGENT_STATUS_REASON_MAX + 320];
+    launcher->request[SLOT_CHECK] = NULL;
+    if (response->status == 404) {
+        (void)snprintf(why, sizeof why, "the agent's pod %s is gone", launcher->pod);
+        launcher->on_answer(launcher->context, false, why);
+    } else if (response->status != 200 || agent_status_read(&pod, response->json) != 0) {
+        launcher->on_answer(launcher->context, true, response->error.text);
+    } else if (pod.state == AGENT_RUNNING) {
+        launcher->on_answer(launcher->context, true, "");
+    } else {
+        const char *what = pod.state == AGENT_ENDED ? "has ended" : "does not run";
+        (void)snprintf(why, sizeof why, "the agent's pod %s %s: %s", pod.pod, what, pod.reason);
+        launcher->on_answer(launcher->context, false, why);
+    }
+}
+
+void launcher_check(struct launcher *launcher, void (*on_answer)(void *context, bool is_running, const char *why))
+{
+    if (launcher->state != LAUNCHER_READY)
+        return;
+    char path[PATH_SIZE];
+    launcher->on_answer = on_answer;
+    if (launcher->request[SLOT_CHECK])
+        return;
+    (void)snprintf(path, sizeof path, "/api/v1/namespaces/%s/pods/%s", launcher->name_space, launcher->pod);
+    struct api_call call = {.method = "GET", .path = path, .what = "look at the agent's pod", .done = on_check};
+    (void)ask(launcher, SLOT_CHECK, &call); /* without memory there is no answer; whoever doubts asks again */
+}
+
+/* ---- life */
+
+static void begin(struct launcher *launcher)
+{
+    if (launcher->request[SLOT_JOB]) /* of the turn before: its Job is not deleted yet */
+        return;
+    (void)uv_timer_stop(&launcher->timer);
+    if (launcher->image)
+        create_job(launcher);
+    else
+        find_image(launcher);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct launcher *launcher = timer->data;
+    if (launcher->state == LAUNCHER_CLOSING)
+        finish_close(launcher);
+    else
+        begin(launcher);
+}
+
+static void free_launcher(struct launcher *launcher)
+{
+    kt_free(launcher->name_space);
+    kt_free(launcher->image);
+    kt_free(launcher->owner);
+    kt_free(launcher);
+}
+
+static int copy_text(char **out, const char *text)
+{
+    *out = text ? kt_strdup(text) : NULL;
+    return text && !*out ? -ENOMEM : 0;
+}
+
+/* It goes into paths. */
+static bool is_label(const char *text)
+{
+    size_t size = strlen(text);
+    return size > 0 && size < 64 && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == size;
+}
+
+int launcher_open(struct launcher **out, struct api *api, struct uv_loop_s *loop,
+                  const struct launcher_options *options, const struct launcher_ops *ops, void *context)
+{
+    *out = NULL;
+    if (!is_label(options->name_space))
+        return -EINVAL;
+    struct launcher *launcher = kt_calloc(1, sizeof *launcher);
+    if (!launcher)
+        return -ENOMEM;
+    *launcher = (struct launcher){.api = api, .loop = loop, .ops = ops, .context = context};
+    if (copy_text(&launcher->name_space, options->name_space) != 0 ||
+        copy_text(&launcher->image, options->image) != 0 || copy_text(&launcher->owner, options->owner) != 0) {
+        free_launcher(launcher);
+        return -ENOMEM;
+    }
+    (void)uv_timer_init(loop, &launcher->timer);
+    launcher->timer.data = launcher;
+    (void)uv_timer_start(&launcher->timer, on_tick, 0, TICK_MS);
+    *out = launcher;
+    return 0;
+}
+
+static void leave(struct launcher *launcher, enum launcher_state state)
+{
+    cancel_all(launcher);
+    if (!launcher->request[SLOT_JOB])
+        delete_job(launcher);
+    launcher->state = state;
+    (void)uv_timer_start(&launcher->timer, on_tick, 0, TICK_MS);
+}
+
+void launcher_restart(struct launcher *launcher)
+{
+    if (launcher->state != LAUNCHER_CLOSING)
+        leave(launcher, LAUNCHER_BEGINNING);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct launcher *launcher = handle->data;
+    void (*on_closed)(void *context) = launcher->on_closed;
+    void *context = launcher->context;
+    free_launcher(launcher);
+    if (on_closed)
+        on_closed(context);
+}
+
+static void give_up(struct launcher *launcher)
+{
+    cancel(launcher, SLOT_JOB);
+    while (launcher->deletions) {
+        struct deletion *deletion = launcher->deletions;
+        launcher->deletions = deletion->next;
+        left_behind(deletion, "no answer from the API");
+        api_cancel(deletion->request);
+        kt_free(deletion);
+    }
+}
+
+/* When nothing is under way any more, or it has taken too long. */
+static void finish_close(struct launcher *launcher)
+{
+    if (launcher->state != LAUNCHER_CLOSING || uv_is_closing((uv_handle_t *)&launcher->timer))
+        return;
+    bool is_late = uv_now(launcher->loop) - launcher->closing_ms >= LAUNCHER_CLOSE_MS;
+    if ((launcher->deletions || launcher->request[SLOT_JOB]) && !is_late)
+        return;
+    give_up(launcher);
+    uv_close((uv_handle_t *)&launcher->timer, on_timer_closed);
+}
+
+void launcher_close(struct launcher *launcher, void (*on_closed)(void *context))
+{
+    if (launcher->state == LAUNCHER_CLOSING)
+        return;
+    launcher->on_closed = on_closed;
+    launcher->closing_ms = uv_now(launcher->loop);
+    leave(launcher, LAUNCHER_CLOSING);
+}
