@@ -1,0 +1,258 @@
+/* The owner's side: packets in, events of the loop, and what becomes of each.
+ *
+ * All work is done in turns: a batch of packets (netstack_input() .. netstack_input_done()), a batch of socket edges, a
+ * tick, or a resume. A turn ends with reading from sockets as far as that is allowed, and with freeing what died in it.
+ * What is left to read after a turn's share is read in the next one, so that the loop serves others in between. */
+#include "netstack/netstack.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <netinet/in.h>
+
+#include "common/mem.h"
+#include "netstack/pool.h"
+#include "netstack/stack.h"
+
+#define READS_PER_TURN 64
+#define HANDLES 3
+
+int stack_output(struct netstack *netstack, const struct carrier_part *parts, int count)
+{
+    int rc = netstack->ops.output(netstack->context, parts, count);
+    if (rc == -ENOBUFS) {
+        netstack->is_blocked = true;
+        return rc;
+    }
+    if (rc == 0)
+        netstack->stats.packets_out++;
+    else
+        netstack->stats.packets_dropped++;
+    return 0;
+}
+
+enum netstack_verdict stack_route(struct netstack *netstack, const struct netstack_flow *flow,
+                                  struct netstack_route *route)
+{
+    *route = (struct netstack_route){.address = flow->target, .port = flow->target_port};
+    return netstack->ops.route(netstack->context, flow, route);
+}
+
+/* ---- turns ---- */
+
+static bool pull(struct endpoint *endpoint)
+{
+    switch (endpoint->kind) {
+    case ENDPOINT_FLOW:
+        return flow_pull(KT_CONTAINER_OF(endpoint, struct flow, endpoint));
+    case ENDPOINT_DATAGRAM:
+    case ENDPOINT_PING:
+        break;
+    }
+    return false;
+}
+
+static void on_edge(struct endpoint *endpoint)
+{
+    switch (endpoint->kind) {
+    case ENDPOINT_FLOW:
+        flow_on_edge(KT_CONTAINER_OF(endpoint, struct flow, endpoint));
+        break;
+    case ENDPOINT_DATAGRAM:
+    case ENDPOINT_PING:
+        break;
+    }
+}
+
+static void on_idle(uv_idle_t *idle);
+
+static void end_turn(struct netstack *netstack)
+{
+    struct list *ready = &netstack->endpoints.ready;
+    for (int i = 0; i < READS_PER_TURN && !list_is_empty(ready); i++) {
+        struct endpoint *endpoint = list_first(ready, struct endpoint, ready);
+        list_remove(&endpoint->ready);
+        if (pull(endpoint) && list_is_empty(&endpoint->ready))
+            list_move_to_end(ready, &endpoint->ready);
+    }
+    flow_reap(netstack);
+    if (list_is_empty(ready))
+        (void)uv_idle_stop(&netstack->idle);
+    else
+        (void)uv_idle_start(&netstack->idle, on_idle);
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+    end_turn(idle->data);
+}
+
+static void on_events(uv_poll_t *poll, int status, int events)
+{
+    struct netstack *netstack = poll->data;
+    (void)status; /* an epoll descriptor has no error to tell */
+    (void)events;
+    endpoint_set_collect(&netstack->endpoints, on_edge);
+    end_turn(netstack);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct netstack *netstack = timer->data;
+    flow_tick(netstack);
+    end_turn(netstack);
+}
+
+/* ---- packets ---- */
+
+/* Addresses that no packet of a tunnel may carry (RFC 1122 3.2.1.3). */
+static bool is_martian(const struct packet *packet)
+{
+    return address_is_multicast(&packet->source) || address_is_multicast(&packet->target) ||
+           address_is_loopback(&packet->source) || address_is_loopback(&packet->target) ||
+           packet->source.bytes[0] == 0 || packet->target.bytes[0] == 0;
+}
+
+static int input_v4(struct netstack *netstack, const struct packet *packet, const uint8_t *data)
+{
+    switch (packet->protocol) {
+    case PACKET_TCP:
+        return flow_input(netstack, packet, data);
+    default:
+        return -EPROTONOSUPPORT;
+    }
+}
+
+void netstack_input(struct netstack *netstack, const uint8_t *data, size_t size)
+{
+    struct packet packet;
+    int rc = packet_parse(&packet, data, size);
+    netstack->stats.packets_in++;
+    if (rc == 0 && (is_martian(&packet) || packet.source.family != ADDRESS_V4))
+        rc = -EBADMSG;
+    if (rc == 0)
+        rc = input_v4(netstack, &packet, data);
+    if (rc != 0)
+        netstack->stats.packets_dropped++;
+}
+
+void netstack_input_done(struct netstack *netstack)
+{
+    flow_input_done(netstack);
+    end_turn(netstack);
+}
+
+void netstack_resume(struct netstack *netstack)
+{
+    netstack->is_blocked = false;
+    flow_resume(netstack);
+    end_turn(netstack);
+}
+
+/* ---- the clock ---- */
+
+static void start_clock(struct netstack *netstack)
+{
+    (void)uv_timer_start(&netstack->timer, on_timer, PCB_TICK_MS, PCB_TICK_MS);
+}
+
+void netstack_freeze(struct netstack *netstack)
+{
+    netstack->is_frozen = true;
+    (void)uv_timer_stop(&netstack->timer);
+}
+
+void netstack_thaw(struct netstack *netstack)
+{
+    if (!netstack->is_frozen)
+        return;
+    netstack->is_frozen = netstack->is_blocked = false;
+    start_clock(netstack);
+    flow_thaw(netstack);
+    netstack_resume(netstack);
+}
+
+/* ---- life ---- */
+
+static void free_all(struct netstack *netstack)
+{
+    pool_free(netstack->scratch);
+    kt_free(netstack);
+    pool_trim();
+}
+
+static int init(struct netstack *netstack)
+{
+    netstack->scratch = pool_alloc(STACK_SCRATCH_SIZE);
+    int rc = netstack->scratch == NULL ? -ENOMEM : flow_table_init(netstack);
+    if (rc != 0)
+        return rc;
+    rc = endpoint_set_open(&netstack->endpoints, netstack->loop, on_events);
+    if (rc != 0)
+        flow_table_deinit(netstack);
+    return rc;
+}
+
+int netstack_open(struct netstack **out, struct uv_loop_s *loop, uint16_t mtu, const struct netstack_ops *ops,
+                  void *context)
+{
+    struct netstack *netstack = kt_calloc(1, sizeof *netstack);
+    if (netstack == NULL)
+        return -ENOMEM;
+    netstack->loop = loop;
+    netstack->mtu = mtu;
+    netstack->ops = *ops;
+    netstack->context = context;
+    int rc = init(netstack);
+    if (rc != 0) {
+        free_all(netstack);
+        return rc;
+    }
+    (void)uv_timer_init(loop, &netstack->timer); /* these two cannot fail */
+    (void)uv_idle_init(loop, &netstack->idle);
+    netstack->handles = HANDLES;
+    netstack->timer.data = netstack->idle.data = netstack->endpoints.poll.data = netstack;
+    start_clock(netstack);
+    *out = netstack;
+    return 0;
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct netstack *netstack = handle->data;
+    if (--netstack->handles > 0)
+        return;
+    void (*on_closed)(void *) = netstack->on_closed;
+    void *context = netstack->context;
+    free_all(netstack);
+    if (on_closed != NULL)
+        on_closed(context);
+}
+
+void netstack_close(struct netstack *netstack, void (*on_closed)(void *context))
+{
+    netstack->on_closed = on_closed;
+    flow_table_deinit(netstack);
+    endpoint_set_stop(&netstack->endpoints);
+    uv_close((uv_handle_t *)&netstack->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&netstack->idle, on_handle_closed);
+    uv_close((uv_handle_t *)&netstack->endpoints.poll, on_handle_closed);
+}
+
+void netstack_stats(const struct netstack *netstack, struct netstack_stats *stats)
+{
+    *stats = netstack->stats;
+    stats->tcp_flows = netstack->flows.count;
+}
+
+bool netstack_can_ping(enum address_family family)
+{
+    bool is_v6 = family == ADDRESS_V6;
+    int fd = socket(is_v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, is_v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+    if (fd < 0)
+        return false;
+    close(fd);
+    return true;
+}
