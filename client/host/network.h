@@ -1,5 +1,5 @@
-/* What this machine's network looks like: its devices' ranges and default gateways (rtnetlink, read only, no privilege), and which
- * way an address leaves. */
+/* What this machine's network looks like: its devices' ranges and default gateways (rtnetlink, read only, no
+ * privilege), and which way an address leaves. */
 #ifndef KTVPN_CLIENT_HOST_NETWORK_H
 #define KTVPN_CLIENT_HOST_NETWORK_H
 
@@ -13,8 +13,8 @@
 
 struct network_route {
     struct cidr to;
-    struct address gateway; /* ADDRESS_NONE: directly connected */
-    char device[NETWORK_DEVICE_MAX];
+    struct address gateway;          /* ADDRESS_NONE: directly connected */
+    char device[NETWORK_DEVICE_MAX]; /* of several next hops: the first one's */
 };
 
 struct network {
@@ -22,9 +22,11 @@ struct network {
     size_t routes;
 };
 
+/* Beyond NETWORK_ROUTES_MAX the table is cut, with a warning in the log. */
 KT_MUST_USE int network_read(struct network *network, struct error *error);
 
-/* The device and gateway by which `to` leaves now (RTM_GETROUTE). -ENETUNREACH. */
+/* The device and gateway by which `to` leaves now (RTM_GETROUTE); "lo" for the machine's own addresses. out->to is `to`
+ * alone. -ENETUNREACH. */
 KT_MUST_USE int network_egress(struct network_route *out, const struct address *to);
 
 #endif
