@@ -1,9 +1,17 @@
-/* The privileged helper: a child process that keeps CAP_NET_ADMIN, makes the TUN device and hands over its descriptor, and sets
- * the device's addresses and routes. It parses nothing but the fixed-size requests of its parent, acts on no device but its own,
- * and ends when the parent does. The kernel removes device, addresses and routes with the last descriptor.
+/* The privileged helper: a child process that keeps CAP_NET_ADMIN, makes the TUN device and hands over its descriptor,
+ * and sets the device's addresses and routes. It parses nothing but the fixed-size requests of its parent, acts on no
+ * device but its own, and ends when the parent does. The kernel removes device, addresses and routes with the last
+ * descriptor.
  *
- * helper_start() is the first thing that main() does for a command that needs a TUN; after it the parent has no privileges: it
- * becomes the user who called sudo, or drops all capabilities. */
+ *   main() ── helper_start() ── fork ── helper: the user's id, CAP_NET_ADMIN, no_new_privs, no other descriptor
+ *                    │                     │ SOCK_SEQPACKET: requests down, answers and the TUN descriptor up
+ *                    └─ parent: the user's id, no capability
+ *
+ * helper_start() is the first thing that main() does for a command that needs a TUN (before threads, libuv, libcurl);
+ * after it the parent has no privileges. Under sudo both become the user who called it (SUDO_UID, SUDO_GID), and the
+ * parent's HOME, USER and LOGNAME are that user's, so that their ~/.kube/config is found. With file capabilities
+ * (cap_net_admin+ep) the user stays. Root without sudo stays root, but without capabilities: files that root does not
+ * own are subject to their modes. */
 #ifndef KTVPN_CLIENT_HOST_HELPER_H
 #define KTVPN_CLIENT_HOST_HELPER_H
 
@@ -19,8 +27,14 @@ struct helper {
     int pid;
 };
 
-/* Forks the helper and drops the parent's privileges. Without CAP_NET_ADMIN: -EPERM; `error` says how to get it and names `run`, `forward` and
- * `proxy` as the ways without. */
+/* The ways without privilege, the end of each text that says that there is none: in one place, because they come later.
+ */
+#define HELPER_WAYS_WITHOUT \
+    "the ways without it, `ktvpn run`, `ktvpn forward` and `ktvpn proxy`, are not part of this version yet"
+
+/* Forks the helper, makes the device (without addresses, and down) and drops the parent's privileges. On an error
+ * nothing is left; the parent may have lost its privileges, and should exit. -EPERM without CAP_NET_ADMIN, -ENOENT,
+ * -EACCES, -ENODEV of /dev/net/tun, ...: `error` says what to do. */
 KT_MUST_USE int helper_start(struct helper *helper, struct error *error);
 /* Ends it and reaps it. Fine if it is not running. */
 void helper_stop(struct helper *helper);
@@ -30,10 +44,12 @@ struct helper_device {
     char name[HELPER_DEVICE_MAX]; /* "ktvpn0", or the first free one */
     unsigned index;
 };
-/* Makes the device, sets MTU, txqueuelen and addresses (family ADDRESS_NONE: none) and brings it up. A second call is -EBUSY. */
-KT_MUST_USE int helper_open_tun(struct helper *helper, struct helper_device *device, uint16_t mtu, const struct address *v4,
-                                const struct address *v6, struct error *error);
-/* Routes through the device, main table. */
+/* Sets MTU, txqueuelen and addresses (family ADDRESS_NONE: none), brings the device up and takes it over. A second call
+ * is -EBUSY. -EPIPE: the helper is gone, as for all below. */
+KT_MUST_USE int helper_open_tun(struct helper *helper, struct helper_device *device, uint16_t mtu,
+                                const struct address *v4, const struct address *v6, struct error *error);
+/* Routes through the device, main table, with the device's address of the family as the preferred source. -EEXIST: the
+ * same range has a route already. Removing what is not there is -ESRCH. */
 KT_MUST_USE int helper_add_route(struct helper *helper, const struct cidr *to, struct error *error);
 KT_MUST_USE int helper_remove_route(struct helper *helper, const struct cidr *to, struct error *error);
 
