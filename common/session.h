@@ -8,6 +8,8 @@
 
 /* The default range of virtual IPv4 addresses: RFC 2544's benchmark range, which nobody routes. */
 #define SESSION_RANGE_V4 "198.18.0.0/15"
+/* A ULA prefix (RFC 4193) that is ktvpn's. */
+#define SESSION_RANGE_V6 "fd6b:7476:706e::/48"
 
 enum session_state { SESSION_NEW, SESSION_UP, SESSION_STALLED, SESSION_ENDED };
 
