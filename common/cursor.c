@@ -76,6 +76,8 @@ const uint8_t *cursor_bytes(struct cursor *cursor, size_t size)
 void cursor_copy(struct cursor *cursor, void *out, size_t size)
 {
     const uint8_t *bytes = take(cursor, size);
+    if (size == 0)
+        return;
     if (bytes != NULL)
         memcpy(out, bytes, size);
     else
@@ -98,7 +100,11 @@ void cursor_seek(struct cursor *cursor, size_t at)
 void cursor_put_bytes(struct cursor *cursor, const void *bytes, size_t size)
 {
     size_t at = cursor->at;
-    if (take(cursor, size) != NULL && size > 0)
+    if (size == 0)
+        return;
+    if (cursor->out == NULL || take(cursor, size) == NULL)
+        cursor->failed = true;
+    else
         memcpy(cursor->out + at, bytes, size);
 }
 

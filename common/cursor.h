@@ -29,7 +29,7 @@ uint8_t cursor_u8(struct cursor *cursor);
 uint16_t cursor_u16(struct cursor *cursor);
 uint32_t cursor_u32(struct cursor *cursor);
 uint64_t cursor_u64(struct cursor *cursor);
-/* A view of the next `size` bytes, inside the cursor's memory; NULL when there are fewer. */
+/* A view of the next `size` bytes, inside the cursor's memory; NULL when there are fewer (and of no memory at all). */
 const uint8_t *cursor_bytes(struct cursor *cursor, size_t size);
 /* Copies them; a failed cursor leaves zeros. */
 void cursor_copy(struct cursor *cursor, void *out, size_t size);
