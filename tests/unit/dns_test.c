@@ -152,7 +152,10 @@ static void hostile_names_are_refused(void **state)
     assert_int_equal(parse_name("\xc0\x0e\1a\0", 5, &question), -EBADMSG); /* forward */
     assert_int_equal(parse_name("\xc0\x06", 2, &question), -EBADMSG);      /* into the header: a zero there */
     assert_int_equal(parse_name("\xff\xff", 2, &question), -EBADMSG);      /* beyond the end */
-    uint8_t long_name[300] = {0x40};                                       /* reserved kinds of labels */
+    uint8_t long_name[300];
+    memset(long_name, 'a', sizeof long_name);
+    long_name[0] = 0x40; /* reserved kinds of labels: 64 bytes, or 128 */
+    long_name[65] = long_name[129] = 0;
     assert_int_equal(parse_name(long_name, 200, &question), -EBADMSG);
     long_name[0] = 0x80;
     assert_int_equal(parse_name(long_name, 200, &question), -EBADMSG);
