@@ -42,11 +42,13 @@ void *kt_realloc(void *memory, size_t size)
 {
     if (may_fail_now())
         return NULL;
+    size = KT_MAX(size, 1); /* realloc() to 0 would free, and NULL means "no memory" */
     return memory == NULL ? counted(malloc(size)) : realloc(memory, size);
 }
 
 char *kt_strndup(const char *text, size_t size)
 {
+    size = strnlen(text, size);
     char *copy = kt_calloc(1, size + 1);
     if (copy != NULL)
         memcpy(copy, text, size);
