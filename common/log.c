@@ -35,13 +35,13 @@ void log_open(log_sink *sink, void *context, enum log_level level)
     target.level = level;
 }
 
-#define DEFINE_LEVEL(name, level)                                                                            \
-    void name(const char *format, ...)                                                                       \
-    {                                                                                                        \
-        va_list args;                                                                                        \
-        va_start(args, format);                                                                              \
-        emit(level, format, args);                                                                           \
-        va_end(args);                                                                                        \
+#define DEFINE_LEVEL(name, level)      \
+    void name(const char *format, ...) \
+    {                                  \
+        va_list args;                  \
+        va_start(args, format);        \
+        emit(level, format, args);     \
+        va_end(args);                  \
     }
 
 DEFINE_LEVEL(log_error, LOG_LEVEL_ERROR)
@@ -61,13 +61,16 @@ bool log_allowed(struct log_limit *limit, unsigned burst, uint64_t period_ms, ui
 const char *log_escape(char *out, size_t out_size, const char *text, size_t size)
 {
     size_t at = 0;
+    if (out_size == 0)
+        return out;
     for (size_t i = 0; i < size; i++) {
         unsigned char byte = (unsigned char)text[i];
         bool plain = byte >= 0x20 && byte < 0x7f && byte != '\\';
         size_t need = plain ? 1 : 4;
         if (at + need >= out_size)
             break;
-        at += (size_t)(plain ? snprintf(out + at, out_size - at, "%c", byte) : snprintf(out + at, out_size - at, "\\x%02x", byte));
+        (void)snprintf(out + at, out_size - at, plain ? "%c" : "\\x%02x", byte);
+        at += need;
     }
     out[at] = '\0';
     return out;
