@@ -1,5 +1,6 @@
 #include "common/packet.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
@@ -34,7 +35,8 @@ static int parse_v6(struct packet *packet, struct cursor *cursor)
     return 0;
 }
 
-int packet_parse(struct packet *packet, const uint8_t *data, size_t size)
+/* What the first bytes of a packet say; not yet whether the rest is there. */
+static int parse_head(struct packet *packet, const uint8_t *data, size_t size)
 {
     memset(packet, 0, sizeof *packet);
     if (size == 0)
@@ -42,21 +44,26 @@ int packet_parse(struct packet *packet, const uint8_t *data, size_t size)
     struct cursor cursor = cursor_reader(data, size);
     int version = data[0] >> 4;
     int rc = version == 4 ? parse_v4(packet, &cursor) : version == 6 ? parse_v6(packet, &cursor) : -EBADMSG;
-    if (rc != 0 || !cursor_ok(&cursor) || packet->size > size || packet->size < packet->head_size)
+    if (rc != 0 || !cursor_ok(&cursor) || packet->size < packet->head_size)
         return -EBADMSG;
     bool has_ports = packet->protocol == PACKET_TCP || packet->protocol == PACKET_UDP;
-    if (has_ports && !packet->is_fragment && packet->size >= packet->head_size + 4) {
-        cursor_seek(&cursor, packet->head_size);
-        packet->source_port = cursor_u16(&cursor);
-        packet->target_port = cursor_u16(&cursor);
-    }
+    if (!has_ports || packet->is_fragment || KT_MIN(packet->size, size) < packet->head_size + 4)
+        return 0;
+    cursor_seek(&cursor, packet->head_size);
+    packet->source_port = cursor_u16(&cursor);
+    packet->target_port = cursor_u16(&cursor);
     return 0;
+}
+
+int packet_parse(struct packet *packet, const uint8_t *data, size_t size)
+{
+    return parse_head(packet, data, size) != 0 || packet->size > size ? -EBADMSG : 0;
 }
 
 uint32_t packet_flow_hash(const uint8_t *data, size_t size)
 {
     struct packet packet;
-    if (packet_parse(&packet, data, size) != 0)
+    if (parse_head(&packet, data, KT_MIN(size, PACKET_FLOW_BYTES)) != 0)
         return 0;
     uint32_t hash = 2166136261u ^ packet.protocol; /* FNV-1a, then a final mix */
     for (size_t i = 0; i < address_size(&packet.source); i++) {
@@ -70,15 +77,23 @@ uint32_t packet_flow_hash(const uint8_t *data, size_t size)
     return hash ^ hash >> 13;
 }
 
+/* The one's complement sum does not care for the byte order (RFC 1071, 2.B): so four bytes at a time, in the machine's
+ * order, into 64 bits that cannot overflow; the result is turned once. */
 uint32_t packet_sum(const uint8_t *data, size_t size, uint32_t sum)
 {
-    for (size_t i = 0; i + 1 < size; i += 2)
-        sum += (uint32_t)data[i] << 8 | data[i + 1];
-    if (size % 2 == 1)
-        sum += (uint32_t)data[size - 1] << 8;
-    while (sum >> 16 != 0)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return sum;
+    uint64_t total = 0;
+    uint32_t word;
+    for (; size >= sizeof word; size -= sizeof word, data += sizeof word) {
+        memcpy(&word, data, sizeof word);
+        total += word;
+    }
+    word = 0;
+    if (size > 0)
+        memcpy(&word, data, size);
+    total += word;
+    while (total >> 16 != 0)
+        total = (total & 0xffff) + (total >> 16);
+    return (sum & 0xffff) + (sum >> 16) + ntohs((uint16_t)total);
 }
 
 uint16_t packet_checksum(uint32_t sum)

@@ -15,13 +15,17 @@ struct packet {
     size_t size;                       /* as the IP header says; at most what was given */
 };
 
-/* 0, or -EBADMSG: no IPv4 or IPv6 packet, or its header says more than is there. IPv6 extension headers are not walked. */
+/* 0, or -EBADMSG: no IPv4 or IPv6 packet, or its header says more than is there. IPv6 extension headers are not walked.
+ */
 KT_MUST_USE int packet_parse(struct packet *packet, const uint8_t *data, size_t size);
 
-/* A number that is the same for all packets of a flow, in one direction. */
+/* A number that is the same for all packets of a flow, in one direction. `data` may be a packet's beginning: what is
+ * behind PACKET_FLOW_BYTES (the largest IPv4 header and the ports) is not looked at. 0 when it is no packet. */
+#define PACKET_FLOW_BYTES 64
 uint32_t packet_flow_hash(const uint8_t *data, size_t size);
 
-/* RFC 1071 over `size` bytes, starting with the (not complemented) `sum` of what came before. */
+/* RFC 1071 over `size` bytes, starting with the (not complemented) `sum` of what came before, an even number of bytes.
+ */
 uint32_t packet_sum(const uint8_t *data, size_t size, uint32_t sum);
 uint16_t packet_checksum(uint32_t sum); /* folds and complements */
 /* The pseudo-header's sum (RFC 793, RFC 8200 8.1) for a segment of `size` bytes. */
