@@ -42,12 +42,19 @@ static void get_address(struct cursor *cursor, struct address *address)
         cursor_copy(cursor, address->bytes, address_size(address));
 }
 
-/* A text: its length as one byte, then printable ASCII. */
+static bool is_printable(uint8_t byte)
+{
+    return byte >= 0x20 && byte <= 0x7e;
+}
+
+/* A text: its length as one byte, then printable ASCII. What is not (a user's name can be anything) becomes "?",
+ * because the other side would refuse it. */
 static void put_text(struct cursor *cursor, const char *text)
 {
     size_t size = KT_MIN(strlen(text), 255);
     cursor_put_u8(cursor, (uint8_t)size);
-    cursor_put_bytes(cursor, text, size);
+    for (size_t i = 0; i < size; i++)
+        cursor_put_u8(cursor, is_printable((uint8_t)text[i]) ? (uint8_t)text[i] : '?');
 }
 
 static void get_text(struct cursor *cursor, char *out, size_t max)
@@ -60,7 +67,7 @@ static void get_text(struct cursor *cursor, char *out, size_t max)
         return;
     }
     for (size_t i = 0; i < size; i++) {
-        if (bytes[i] < 0x20 || bytes[i] > 0x7e)
+        if (!is_printable(bytes[i]))
             cursor->failed = true;
         out[i] = (char)bytes[i];
     }
@@ -90,11 +97,13 @@ int wire_put_open(uint8_t *out, size_t size, const struct wire_open *open)
 int wire_get_open(struct wire_open *open, const uint8_t *body, size_t size)
 {
     struct cursor cursor = cursor_reader(body, size);
+    memset(open, 0, sizeof *open);
     open->mtu = cursor_u16(&cursor);
     get_address(&cursor, &open->v4);
     get_address(&cursor, &open->v6);
     get_text(&cursor, open->name, WIRE_NAME_MAX);
-    bool is_wrong = open->mtu < 576 || open->mtu > WIRE_MTU || open->v4.family == ADDRESS_V6 || open->v6.family == ADDRESS_V4;
+    bool is_wrong =
+        open->mtu < 576 || open->mtu > WIRE_MTU || open->v4.family == ADDRESS_V6 || open->v6.family == ADDRESS_V4;
     return is_wrong ? -EBADMSG : decoded(&cursor);
 }
 
@@ -117,6 +126,7 @@ int wire_put_accept(uint8_t *out, size_t size, const struct wire_accept *accept)
 int wire_get_accept(struct wire_accept *accept, const uint8_t *body, size_t size)
 {
     struct cursor cursor = cursor_reader(body, size);
+    memset(accept, 0, sizeof *accept);
     accept->mtu = cursor_u16(&cursor);
     accept->abilities = cursor_u32(&cursor);
     accept->idle_ms = cursor_u32(&cursor);
@@ -145,6 +155,7 @@ int wire_put_refuse(uint8_t *out, size_t size, const struct wire_refuse *refuse)
 int wire_get_refuse(struct wire_refuse *refuse, const uint8_t *body, size_t size)
 {
     struct cursor cursor = cursor_reader(body, size);
+    memset(refuse, 0, sizeof *refuse);
     refuse->reason = cursor_u8(&cursor);
     get_text(&cursor, refuse->text, WIRE_TEXT_MAX);
     bool is_wrong = refuse->reason < WIRE_REASON_BYE || refuse->reason > WIRE_REASON_INVALID;

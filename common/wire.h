@@ -7,21 +7,21 @@
  *   agent  -> client   RESP    Noise_IK message 2 (e, empty payload)                                  48 bytes
  *   both               records, for ever:   size u16, ciphertext[size]        16 (the tag) + 4 <= size <= 65535
  *
- * All integers are big-endian. The Noise prologue is HELLO || version || features of INIT, so that neither a version nor
- * a feature can be taken away on the way, and a replayed INIT meets another HELLO. A record's plaintext is
+ * All integers are big-endian. The Noise prologue is HELLO || version || features of INIT, so that neither a version
+ * nor a feature can be taken away on the way, and a replayed INIT meets another HELLO. A record's plaintext is
  *
  *   type u8, zero u8, zero u16, body
  *
  * and the four bytes of head keep the IP header of a packet aligned. The client's first record is OPEN; the agent
  * answers ACCEPT or REFUSE; before that nothing else is allowed, except ECHO and REKEY.
  *
- * A PACKET's TCP and UDP checksums are not valid on the wire: the AEAD has authenticated the packet. Nobody checks them;
- * who hands a packet to a kernel puts the pseudo-header sum there and says so (VIRTIO_NET_HDR_F_NEEDS_CSUM). IPv4 header
- * and ICMP checksums are valid.
+ * A PACKET's TCP and UDP checksums are not valid on the wire: the AEAD has authenticated the packet. Nobody checks
+ * them; who hands a packet to a kernel puts the pseudo-header sum there and says so (VIRTIO_NET_HDR_F_NEEDS_CSUM). IPv4
+ * header and ICMP checksums are valid.
  *
  * Rekey, in band, by the client every WIRE_REKEY_MS: REKEY_INIT (Noise message 1 of a new handshake whose prologue is
- * the running handshake's hash), REKEY_RESP (message 2): the agent sends with the new key from the record after RESP on.
- * REKEY_DONE: the client sends with the new key from the record after DONE on. */
+ * the running handshake's hash), REKEY_RESP (message 2): the agent sends with the new key from the record after RESP
+ * on. REKEY_DONE: the client sends with the new key from the record after DONE on. */
 #ifndef KTVPN_COMMON_WIRE_H
 #define KTVPN_COMMON_WIRE_H
 
@@ -40,30 +40,30 @@
 #define WIRE_NOISE_INIT_SIZE (WIRE_KEY_SIZE + WIRE_KEY_SIZE + 2 * WIRE_TAG_SIZE)
 #define WIRE_NOISE_RESP_SIZE (WIRE_KEY_SIZE + WIRE_TAG_SIZE)
 
-#define WIRE_SIZE_SIZE 2                                             /* a record's length in front of it */
-#define WIRE_RECORD_MAX 65535                                        /* ciphertext with tag: the limit of Noise */
-#define WIRE_HEAD_SIZE 4                                             /* of the plaintext */
+#define WIRE_SIZE_SIZE 2                                                 /* a record's length in front of it */
+#define WIRE_RECORD_MAX 65535                                            /* ciphertext with tag: the limit of Noise */
+#define WIRE_HEAD_SIZE 4                                                 /* of the plaintext */
 #define WIRE_BODY_MAX (WIRE_RECORD_MAX - WIRE_TAG_SIZE - WIRE_HEAD_SIZE) /* 65515 */
-#define WIRE_MTU 65000                                               /* of TUN and netstack: one packet is one record */
-#define WIRE_PACKET_MIN 20                                           /* an IPv4 header */
+#define WIRE_MTU 65000     /* of TUN and netstack: one packet is one record */
+#define WIRE_PACKET_MIN 20 /* an IPv4 header */
 
 /* Time, all in ms. Rekey as WireGuard does (its paper, section 6.1). */
-#define WIRE_HANDSHAKE_MS 10000   /* HELLO to ACCEPT, else the carrier is closed */
-#define WIRE_REKEY_MS 120000      /* a key this old is replaced by the client */
-#define WIRE_REJECT_MS 180000     /* a key this old is no longer used: the carrier is dead */
+#define WIRE_HANDSHAKE_MS 10000 /* HELLO to ACCEPT, else the carrier is closed */
+#define WIRE_REKEY_MS 120000    /* a key this old is replaced by the client */
+#define WIRE_REJECT_MS 180000   /* a key this old is no longer used: the carrier is dead */
 #define WIRE_REKEY_RECORDS (1ull << 40)
-#define WIRE_ECHO_MS 5000         /* the client's liveness echo */
-#define WIRE_DEAD_MS 15000        /* no byte for this long: dead. Or WIRE_DEAD_RTTS x RTT if longer */
+#define WIRE_ECHO_MS 5000  /* the client's liveness echo */
+#define WIRE_DEAD_MS 15000 /* no byte for this long: dead. Or WIRE_DEAD_RTTS x RTT if longer */
 #define WIRE_DEAD_RTTS 8
-#define WIRE_SESSION_MS 180000    /* a session without a carrier is kept this long */
+#define WIRE_SESSION_MS 180000 /* a session without a carrier is kept this long */
 
 /* Memory. */
-#define WIRE_CARRIERS_MAX 8                          /* of one session */
-#define WIRE_RX_SIZE (256 * 1024)                    /* receive buffer of a carrier */
-#define WIRE_TX_LOW (64 * 1024)                      /* sealed and unsent bytes below which packets are sealed */
+#define WIRE_CARRIERS_MAX 8       /* of one session */
+#define WIRE_RX_SIZE (256 * 1024) /* receive buffer of a carrier */
+#define WIRE_TX_LOW (64 * 1024)   /* sealed and unsent bytes below which packets are sealed */
 #define WIRE_TX_SIZE (WIRE_TX_LOW + 2 * (WIRE_SIZE_SIZE + WIRE_RECORD_MAX)) /* one packet and one control above it */
-#define WIRE_QUEUE_SIZE (4 * 1024 * 1024)            /* packets that wait in a link, bytes */
-#define WIRE_SESSIONS_MAX 256                        /* of one agent */
+#define WIRE_QUEUE_SIZE (4 * 1024 * 1024)                                   /* packets that wait in a link, bytes */
+#define WIRE_SESSIONS_MAX 256                                               /* of one agent */
 
 enum wire_type {
     WIRE_PACKET = 1,       /* an IP packet */
@@ -88,24 +88,24 @@ enum wire_type {
  * can check that both sides agree. */
 #define WIRE_NAME_MAX 64
 struct wire_open {
-    uint16_t mtu; /* largest packet that the client takes, at most WIRE_MTU */
+    uint16_t mtu;                 /* largest packet that the client takes, at most WIRE_MTU */
     struct address v4, v6;        /* family ADDRESS_NONE when not wanted */
     char name[WIRE_NAME_MAX + 1]; /* "user@host", for other users' eyes; printable ASCII */
 };
 
-#define WIRE_SERVERS_MAX 3   /* as in resolv.conf(5) */
+#define WIRE_SERVERS_MAX 3 /* as in resolv.conf(5) */
 #define WIRE_SEARCH_MAX 8
 #define WIRE_DOMAIN_MAX 253
 enum wire_ability {
     WIRE_CAN_PING_V4 = 1u << 0, /* the pod may open ping sockets */
     WIRE_CAN_PING_V6 = 1u << 1,
-    WIRE_CAN_IPV6 = 1u << 2,    /* the pod has an IPv6 address */
+    WIRE_CAN_IPV6 = 1u << 2, /* the pod has an IPv6 address */
 };
 struct wire_accept {
     uint16_t mtu;
-    uint32_t abilities; /* enum wire_ability */
-    uint32_t idle_ms;   /* the agent leaves when it has no carrier for this long */
-    struct address pod; /* the agent's own address */
+    uint32_t abilities;                      /* enum wire_ability */
+    uint32_t idle_ms;                        /* the agent leaves when it has no carrier for this long */
+    struct address pod;                      /* the agent's own address */
     struct address server[WIRE_SERVERS_MAX]; /* the pod's name servers */
     uint8_t servers;
     char search[WIRE_SEARCH_MAX][WIRE_DOMAIN_MAX + 1]; /* the pod's search list: ems.svc.cluster.local, ... */
@@ -114,23 +114,24 @@ struct wire_accept {
 
 #define WIRE_TEXT_MAX 200
 enum wire_reason {
-    WIRE_REASON_BYE = 1,          /* the user leaves: the session ends now */
-    WIRE_REASON_CARRIER = 2,      /* only this carrier */
-    WIRE_REASON_LEAVING = 3,      /* the agent is told to stop */
-    WIRE_REASON_ADDRESS = 4,      /* another key holds this address: pick a new key */
-    WIRE_REASON_FULL = 5,         /* no room for another session or carrier */
-    WIRE_REASON_KEY = 6,          /* this key is not on the list of allowed ones */
+    WIRE_REASON_BYE = 1,     /* the user leaves: the session ends now */
+    WIRE_REASON_CARRIER = 2, /* only this carrier */
+    WIRE_REASON_LEAVING = 3, /* the agent is told to stop */
+    WIRE_REASON_ADDRESS = 4, /* another key holds this address: pick a new key */
+    WIRE_REASON_FULL = 5,    /* no room for another session or carrier */
+    WIRE_REASON_KEY = 6,     /* this key is not on the list of allowed ones */
     WIRE_REASON_VERSION = 7,
-    WIRE_REASON_INVALID = 8,      /* what came makes no sense */
+    WIRE_REASON_INVALID = 8, /* what came makes no sense */
 };
 struct wire_refuse {
-    uint8_t reason; /* enum wire_reason; same form for CLOSE */
+    uint8_t reason;               /* enum wire_reason; same form for CLOSE */
     char text[WIRE_TEXT_MAX + 1]; /* printable ASCII */
 };
 #define wire_close wire_refuse
 
-/* Encoders return the body's size, or -EMSGSIZE when `size` is too small. Decoders return 0, or -EBADMSG when the body
- * is short, long, or a field is out of its range; they check that text is printable and lists fit. */
+/* Encoders return the body's size, or -EMSGSIZE when `size` is too small; unprintable bytes of a text become "?".
+ * Decoders return 0, or -EBADMSG when the body is short, long, or a field is out of its range; they check that text is
+ * printable and lists fit. */
 KT_MUST_USE int wire_put_open(uint8_t *out, size_t size, const struct wire_open *open);
 KT_MUST_USE int wire_get_open(struct wire_open *open, const uint8_t *body, size_t size);
 KT_MUST_USE int wire_put_accept(uint8_t *out, size_t size, const struct wire_accept *accept);
