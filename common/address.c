@@ -46,8 +46,8 @@ const char *address_print_port(const struct address *address, uint16_t port, cha
 {
     char text[ADDRESS_STRLEN];
     bool is_v6 = address->family == ADDRESS_V6;
-    (void)snprintf(out, ADDRESS_STRLEN, "%s%.48s%s:%u", is_v6 ? "[" : "", address_print(address, text), is_v6 ? "]" : "",
-                   port);
+    (void)snprintf(out, ADDRESS_STRLEN, "%s%.48s%s:%u", is_v6 ? "[" : "", address_print(address, text),
+                   is_v6 ? "]" : "", port);
     return out;
 }
 

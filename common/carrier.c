@@ -1,5 +1,5 @@
-/* Buffers. Both are linear and move to the front only when their tail gets short, which for bulk traffic is once in many
- * records. A record is sealed in place in tx and opened in place in rx: a packet is copied once on each side.
+/* Buffers. Both are linear and move to the front only when their tail gets short, which for bulk traffic is once in
+ * many records. A record is sealed in place in tx and opened in place in rx: a packet is copied once on each side.
  *
  * Rekey. A stream is in order, so "from the next record on" needs no window of old keys:
  *
@@ -213,7 +213,8 @@ static int agent_on_init(struct carrier *carrier, uint64_t now_ms)
 }
 
 /* Appends one record; 0 or -ENOBUFS when tx cannot hold it. */
-static int append(struct carrier *carrier, enum wire_type type, const struct carrier_part *parts, int count, size_t body)
+static int append(struct carrier *carrier, enum wire_type type, const struct carrier_part *parts, int count,
+                  size_t body)
 {
     struct carrier_private *p = carrier->private;
     size_t plain = WIRE_HEAD_SIZE + body, sealed = plain + WIRE_TAG_SIZE;

@@ -1,6 +1,7 @@
 /* A carrier: one reliable byte stream to the other side, with its own Noise handshake, records, rekey and liveness.
  *
- * A state machine without a loop, a socket or a clock: the owner moves bytes between it and a stream, and gives it `now`.
+ * A state machine without a loop, a socket or a clock: the owner moves bytes between it and a stream, and gives it
+ * `now`.
  *
  *   reading:  p = carrier_rx(c, &room); n = read(fd, p, room); carrier_received(c, n);
  *             while ((r = carrier_next(c, now, &record)) == 1) use(record);      r < 0: close the stream
@@ -54,12 +55,12 @@ void carrier_deinit(struct carrier *carrier);
 uint8_t *carrier_rx(struct carrier *carrier, size_t *room);
 void carrier_received(struct carrier *carrier, size_t size);
 
-/* 1: a record; 0: more bytes are needed; -EPROTO, -EPROTONOSUPPORT, -EBADMSG, -EKEYREJECTED (the agent: this INIT does not
- * decrypt, so the client was given another agent's key): the carrier is CLOSED. */
+/* 1: a record; 0: more bytes are needed; -EPROTO, -EPROTONOSUPPORT, -EBADMSG, -EKEYREJECTED (the agent: this INIT does
+ * not decrypt, so the client was given another agent's key): the carrier is CLOSED. */
 KT_MUST_USE int carrier_next(struct carrier *carrier, uint64_t now_ms, struct carrier_record *record);
 
-/* Seals one record of up to `count` parts. -ENOTCONN before OPEN; -EMSGSIZE above WIRE_BODY_MAX; -ENOBUFS when tx is above
- * WIRE_TX_LOW (PACKET) or full (others): nothing was taken. */
+/* Seals one record of up to `count` parts. -ENOTCONN before OPEN; -EMSGSIZE above WIRE_BODY_MAX; -ENOBUFS when tx is
+ * above WIRE_TX_LOW (PACKET) or full (others): nothing was taken. */
 KT_MUST_USE int carrier_seal(struct carrier *carrier, enum wire_type type, const struct carrier_part *parts, int count);
 /* Would carrier_seal() of a packet fit? */
 bool carrier_has_room(const struct carrier *carrier);
@@ -68,8 +69,8 @@ bool carrier_has_room(const struct carrier *carrier);
 const uint8_t *carrier_tx(const struct carrier *carrier, size_t *size);
 void carrier_sent(struct carrier *carrier, size_t size);
 
-/* Sends the echo and starts the rekey when their time has come (client). -ETIMEDOUT: handshake too slow, peer silent, or key too
- * old: the carrier is CLOSED. */
+/* Sends the echo and starts the rekey when their time has come (client). -ETIMEDOUT: handshake too slow, peer silent,
+ * or key too old: the carrier is CLOSED. */
 KT_MUST_USE int carrier_tick(struct carrier *carrier, uint64_t now_ms);
 /* Client: asks for an echo now (after a suspicion), instead of at its time. */
 void carrier_probe(struct carrier *carrier, uint64_t now_ms);

@@ -127,8 +127,8 @@ static struct cidr sibling(const struct cidr *cidr)
 static size_t find(const struct cidr_set *set, const struct cidr *cidr)
 {
     size_t i = 0;
-    while (i < set->count && (set->range[i].prefix != cidr->prefix ||
-                              !address_equal(&set->range[i].address, &cidr->address)))
+    while (i < set->count &&
+           (set->range[i].prefix != cidr->prefix || !address_equal(&set->range[i].address, &cidr->address)))
         i++;
     return i;
 }
@@ -164,7 +164,8 @@ int cidr_set_add(struct cidr_set *set, const struct cidr *cidr)
     return 0;
 }
 
-/* Replaces the range at `at`, which holds `hole`, by the halves beside it: one for each bit between the two prefixes. */
+/* Replaces the range at `at`, which holds `hole`, by the halves beside it: one for each bit between the two prefixes.
+ */
 static int split_around(struct cidr_set *set, size_t at, const struct cidr *hole)
 {
     struct cidr range = set->range[at];

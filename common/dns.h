@@ -10,12 +10,19 @@
 
 #include "common/compiler.h"
 
-#define DNS_NAME_MAX 254      /* text without the last dot, with NUL */
+#define DNS_NAME_MAX 254 /* text without the last dot, with NUL */
 #define DNS_MESSAGE_MAX 65535
-#define DNS_UDP_MAX 512       /* without EDNS */
+#define DNS_UDP_MAX 512 /* without EDNS */
 #define DNS_HEADER_SIZE 12
 
-enum dns_rcode { DNS_NOERROR = 0, DNS_FORMERR = 1, DNS_SERVFAIL = 2, DNS_NXDOMAIN = 3, DNS_NOTIMP = 4, DNS_REFUSED = 5 };
+enum dns_rcode {
+    DNS_NOERROR = 0,
+    DNS_FORMERR = 1,
+    DNS_SERVFAIL = 2,
+    DNS_NXDOMAIN = 3,
+    DNS_NOTIMP = 4,
+    DNS_REFUSED = 5
+};
 enum dns_type { DNS_A = 1, DNS_CNAME = 5, DNS_SOA = 6, DNS_PTR = 12, DNS_AAAA = 28, DNS_SRV = 33, DNS_OPT = 41 };
 
 struct dns_question {
@@ -29,17 +36,18 @@ struct dns_question {
 /* 0; -EBADMSG when it is not a query with exactly one question. */
 KT_MUST_USE int dns_parse_query(struct dns_question *question, const uint8_t *message, size_t size);
 
-/* A query for `name` (text, absolute, no last dot). Returns its size, or -EINVAL (no valid name), -EMSGSIZE. With EDNS of
- * `udp_size` bytes unless that is 0. */
-KT_MUST_USE int dns_put_query(uint8_t *out, size_t size, uint16_t id, const char *name, uint16_t type, uint16_t udp_size);
+/* A query for `name` (text, absolute, no last dot). Returns its size, or -EINVAL (no valid name), -EMSGSIZE. With EDNS
+ * of `udp_size` bytes unless that is 0. */
+KT_MUST_USE int dns_put_query(uint8_t *out, size_t size, uint16_t id, const char *name, uint16_t type,
+                              uint16_t udp_size);
 
 /* An answer without records to the query in `message` (parsed as `question`). Size or -EMSGSIZE. */
 KT_MUST_USE int dns_put_error(uint8_t *out, size_t size, const uint8_t *message, const struct dns_question *question,
                               enum dns_rcode rcode);
 
-/* Takes the answer `in`, got for another name (the same query with a search domain appended), and writes it as the answer to
- * `question`: its id and name in the question section, and a CNAME from that name to the one that was asked, in front of the
- * answers. Names in the records are written without compression. Size; -EBADMSG, -EMSGSIZE. */
+/* Takes the answer `in`, got for another name (the same query with a search domain appended), and writes it as the
+ * answer to `question`: its id and name in the question section, and a CNAME from that name to the one that was asked,
+ * in front of the answers. Names in the records are written without compression. Size; -EBADMSG, -EMSGSIZE. */
 KT_MUST_USE int dns_rewrite_answer(uint8_t *out, size_t size, const struct dns_question *question, const uint8_t *in,
                                    size_t in_size);
 
@@ -47,7 +55,7 @@ struct dns_answer {
     uint16_t id;
     enum dns_rcode rcode;
     bool is_truncated;
-    uint16_t records; /* in the answer section */
+    uint16_t records;        /* in the answer section */
     char name[DNS_NAME_MAX]; /* of the question, as in struct dns_question */
     uint16_t type;
 };
@@ -58,7 +66,8 @@ KT_MUST_USE int dns_parse_answer(struct dns_answer *answer, const uint8_t *messa
 struct address;
 KT_MUST_USE int dns_first_address(struct address *out, const uint8_t *message, size_t size);
 
-/* Cuts an answer that is longer than `limit` to its header and question, and sets TC (RFC 2181, 9). Returns the new size. */
+/* Cuts an answer that is longer than `limit` to its header and question, and sets TC (RFC 2181, 9). Returns the new
+ * size. */
 size_t dns_truncate(uint8_t *message, size_t size, const struct dns_question *question, size_t limit);
 
 /* Is `name` `domain` or below it? Both lower case, no last dot. */

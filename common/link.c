@@ -6,8 +6,8 @@
 #include "common/mem.h"
 #include "common/packet.h"
 
-/* A ring of [size u32][packet], in order. An entry is never split: one that does not fit behind the last entry starts at 0
- * again, and a size of 0 marks the gap. */
+/* A ring of [size u32][packet], in order. An entry is never split: one that does not fit behind the last entry starts
+ * at 0 again, and a size of 0 marks the gap. */
 struct link_queue {
     size_t capacity, head, tail, used; /* used counts the gap too */
     uint8_t data[];

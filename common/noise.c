@@ -1,5 +1,5 @@
-/* The names of the steps and of the variables (s, e, rs, re, h, ck, MixKey, MixHash) are those of the Noise specification,
- * section 5; the pattern is IK of section 7.5:
+/* The names of the steps and of the variables (s, e, rs, re, h, ck, MixKey, MixHash) are those of the Noise
+ * specification, section 5; the pattern is IK of section 7.5:
  *
  *   <- s
  *   -> e, es, s, ss

@@ -45,15 +45,17 @@ void noise_handshake_deinit(struct noise_handshake *handshake);
 /* Tests: the ephemeral key that the next write uses instead of a random one. */
 void noise_set_ephemeral(struct noise_handshake *handshake, const struct noise_keypair *e);
 
-/* Each writes or reads one message whose payload is `payload_size` bytes (0 in ktvpn; vectors have more); the message is
- * NOISE_INIT_SIZE or NOISE_RESP_SIZE longer. Errors: -EBADMSG (a tag does not fit), -EPROTO (a low-order point: the
+/* Each writes or reads one message whose payload is `payload_size` bytes (0 in ktvpn; vectors have more); the message
+ * is NOISE_INIT_SIZE or NOISE_RESP_SIZE longer. Errors: -EBADMSG (a tag does not fit), -EPROTO (a low-order point: the
  * handshake is of no further use), -EMSGSIZE (message too short). After read_init, handshake->rs is the peer. */
 KT_MUST_USE int noise_write_init(struct noise_handshake *handshake, uint8_t *message, const void *payload,
                                  size_t payload_size);
-KT_MUST_USE int noise_read_init(struct noise_handshake *handshake, const uint8_t *message, size_t size, uint8_t *payload);
+KT_MUST_USE int noise_read_init(struct noise_handshake *handshake, const uint8_t *message, size_t size,
+                                uint8_t *payload);
 KT_MUST_USE int noise_write_resp(struct noise_handshake *handshake, uint8_t *message, const void *payload,
                                  size_t payload_size);
-KT_MUST_USE int noise_read_resp(struct noise_handshake *handshake, const uint8_t *message, size_t size, uint8_t *payload);
+KT_MUST_USE int noise_read_resp(struct noise_handshake *handshake, const uint8_t *message, size_t size,
+                                uint8_t *payload);
 
 /* The keys of the transport: `first` is initiator to responder. */
 void noise_split(const struct noise_handshake *handshake, struct noise_cipher *first, struct noise_cipher *second);

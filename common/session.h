@@ -21,8 +21,8 @@ struct session {
     struct link link;
 };
 
-/* The addresses of a key: IPv4 from the host bits of 198.18.0.0/15 (never the first two or the last), IPv6 a /128 of a ULA
- * /48 (RFC 4193) that is ktvpn's. The same key gives the same addresses, on both sides. */
+/* The addresses of a key: IPv4 from the host bits of 198.18.0.0/15 (never the first two or the last), IPv6 a /128 of a
+ * ULA /48 (RFC 4193) that is ktvpn's. The same key gives the same addresses, on both sides. */
 void session_addresses(const uint8_t key[static WIRE_KEY_SIZE], struct address *v4, struct address *v6);
 
 KT_MUST_USE int session_init(struct session *session, const uint8_t key[static WIRE_KEY_SIZE], size_t queue_bytes,
