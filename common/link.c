@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/cursor.h"
 #include "common/mem.h"
 #include "common/packet.h"
 
@@ -127,6 +128,18 @@ struct carrier *link_pick(const struct link *link, const uint8_t *packet, size_t
     return link->carrier[packet_flow_hash(packet, size) % link->carriers];
 }
 
+/* A flow is known by a packet's first bytes, and they may lie in several parts. */
+static struct carrier *pick(const struct link *link, const struct carrier_part *parts, int count)
+{
+    if (link->carriers <= 1 || parts[0].size >= PACKET_FLOW_BYTES)
+        return link_pick(link, parts[0].data, parts[0].size);
+    uint8_t head[PACKET_FLOW_BYTES];
+    struct cursor out = cursor_writer(head, sizeof head);
+    for (int i = 0; i < count; i++)
+        cursor_put_bytes(&out, parts[i].data, KT_MIN(parts[i].size, cursor_left(&out)));
+    return link_pick(link, head, out.at);
+}
+
 static size_t total(const struct carrier_part *parts, int count)
 {
     size_t size = 0;
@@ -140,10 +153,9 @@ static int enqueue(struct link *link, const struct carrier_part *parts, int coun
     uint8_t *out = link->queue == NULL ? NULL : queue_push(link->queue, size);
     if (out == NULL)
         return -ENOBUFS;
-    for (int i = 0; i < count; i++) {
-        memcpy(out, parts[i].data, parts[i].size);
-        out += parts[i].size;
-    }
+    struct cursor cursor = cursor_writer(out, size);
+    for (int i = 0; i < count; i++)
+        cursor_put_bytes(&cursor, parts[i].data, parts[i].size);
     link->packets_queued++;
     return 0;
 }
@@ -155,7 +167,7 @@ int link_send(struct link *link, const struct carrier_part *parts, int count)
         return -EMSGSIZE;
     if (link_queued_bytes(link) > 0) /* behind the others */
         return enqueue(link, parts, count, size);
-    struct carrier *carrier = link_pick(link, parts[0].data, parts[0].size);
+    struct carrier *carrier = pick(link, parts, count);
     if (carrier == NULL || carrier_seal(carrier, WIRE_PACKET, parts, count) != 0)
         return enqueue(link, parts, count, size);
     link->packets_sent++;
