@@ -1,10 +1,11 @@
 /* The client's side of a session: dials carriers, shakes hands, opens the session, keeps it alive, dials anew when one
  * is lost.
  *
- *   IDLE -> DIALLING -> UP <-> STALLED -> ENDED      (UP: at least one carrier has had its ACCEPT)
+ *   IDLE -> DIALLING -> UP <-> STALLED -> ENDED
  *
- * Dials again with back-off (0.1 to 5 s, jitter) for as long as the session lives; a first missed echo dials a second
- * carrier before the old one is given up. The newest carrier that was accepted wins. */
+ * UP: a carrier had its ACCEPT and answers. STALLED: none does; packets wait in the link's queue. A carrier that does
+ * not answer for about 2 s is taken off the link, and others are dialled while it may still recover; the first to
+ * answer wins. While none answers, a new try starts every second or two, for as long as the tunnel lives. */
 #ifndef KTVPN_CLIENT_TUNNEL_H
 #define KTVPN_CLIENT_TUNNEL_H
 
@@ -22,10 +23,11 @@ struct tunnel_ops {
     /* `error` (may be NULL): why the last try or carrier failed. ENDED: the agent refused or closed the session for
      * good. */
     void (*on_state)(void *context, enum tunnel_state state, const struct error *error);
-    /* Every try of TUNNEL_CHECK_TRIES in a row failed, or the agent does not know our key: is the pod still there? */
+    /* Every try of TUNNEL_CHECK_TRIES in a row failed, or the pod is gone, or it is another agent than the one whose
+     * key we have: is the pod still there? Comes again while that lasts. */
     void (*on_doubt)(void *context, int error);
     void (*on_packet)(void *context, uint8_t *packet, size_t size);
-    void (*on_batch)(void *context); /* after the packets of one turn */
+    void (*on_batch)(void *context); /* after the packets of one turn; may be NULL */
     void (*on_room)(void *context);  /* tunnel_send() takes packets again */
     void (*on_dns_answer)(void *context, uint32_t id, const uint8_t *message, size_t size);
 };
@@ -33,6 +35,12 @@ struct tunnel_ops {
 #define TUNNEL_CHECK_TRIES 2
 #define TUNNEL_BACKOFF_MIN_MS 100
 #define TUNNEL_BACKOFF_MAX_MS 5000
+#define TUNNEL_BACKOFF_SOON_MS 1000 /* ... instead, in an outage's first TUNNEL_SOON_MS */
+#define TUNNEL_SOON_MS 60000
+#define TUNNEL_RETRY_MS 1500 /* a try that hangs gets company */
+#define TUNNEL_TRY_MS 3000   /* a try ends, at first; grows to WIRE_HANDSHAKE_MS */
+#define TUNNEL_TRIES_MAX 6   /* at once */
+#define TUNNEL_CLOSE_MS 1000
 
 struct tunnel_options {
     uint16_t mtu;
