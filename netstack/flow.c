@@ -287,7 +287,7 @@ int flow_input(struct netstack *netstack, const struct packet *packet, const uin
         return rc;
     const struct netstack_flow key = {NETSTACK_TCP, packet->source, packet->target, packet->source_port,
                                       packet->target_port};
-    unsigned bucket = pcb_index_bucket(&table->pcbs, &key);
+    unsigned bucket = (unsigned)(stack_hash(netstack, &key) % PCB_BUCKETS);
     struct flow *flow = find(table, bucket, &key);
     if (flow != NULL && flow->state == FLOW_DIALLING)
         return input_while_dialling(flow, &segment);

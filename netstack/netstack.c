@@ -6,11 +6,11 @@
 #include "netstack/netstack.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <sodium.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <netinet/in.h>
 
 #include "common/mem.h"
 #include "netstack/pool.h"
@@ -40,6 +40,19 @@ enum netstack_verdict stack_route(struct netstack *netstack, const struct netsta
     return netstack->ops.route(netstack->context, flow, route);
 }
 
+uint64_t stack_hash(const struct netstack *netstack, const struct netstack_flow *flow)
+{
+    uint8_t text[2 * sizeof(struct address) + 2 * sizeof(uint16_t)], hash[crypto_shorthash_BYTES];
+    uint64_t number;
+    memcpy(text, &flow->source, sizeof flow->source);
+    memcpy(text + sizeof flow->source, &flow->target, sizeof flow->target);
+    memcpy(text + 2 * sizeof flow->source, &flow->source_port, sizeof flow->source_port);
+    memcpy(text + sizeof text - sizeof flow->target_port, &flow->target_port, sizeof flow->target_port);
+    crypto_shorthash(hash, text, sizeof text, netstack->hash_key);
+    memcpy(&number, hash, sizeof number);
+    return number;
+}
+
 /* ---- turns ---- */
 
 static bool pull(struct endpoint *endpoint)
@@ -49,7 +62,7 @@ static bool pull(struct endpoint *endpoint)
         return flow_pull(KT_CONTAINER_OF(endpoint, struct flow, endpoint));
     case ENDPOINT_DATAGRAM:
     case ENDPOINT_PING:
-        break;
+        return datagram_pull(KT_CONTAINER_OF(endpoint, struct datagram, endpoint));
     }
     return false;
 }
@@ -62,6 +75,7 @@ static void on_edge(struct endpoint *endpoint)
         break;
     case ENDPOINT_DATAGRAM:
     case ENDPOINT_PING:
+        datagram_on_edge(KT_CONTAINER_OF(endpoint, struct datagram, endpoint));
         break;
     }
 }
@@ -78,6 +92,7 @@ static void end_turn(struct netstack *netstack)
             list_move_to_end(ready, &endpoint->ready);
     }
     flow_reap(netstack);
+    datagram_reap(netstack);
     if (list_is_empty(ready))
         (void)uv_idle_stop(&netstack->idle);
     else
@@ -102,6 +117,7 @@ static void on_timer(uv_timer_t *timer)
 {
     struct netstack *netstack = timer->data;
     flow_tick(netstack);
+    datagram_tick(netstack);
     end_turn(netstack);
 }
 
@@ -120,6 +136,9 @@ static int input_v4(struct netstack *netstack, const struct packet *packet, cons
     switch (packet->protocol) {
     case PACKET_TCP:
         return flow_input(netstack, packet, data);
+    case PACKET_UDP:
+    case PACKET_ICMP:
+        return datagram_input(netstack, packet, data);
     default:
         return -EPROTONOSUPPORT;
     }
@@ -148,6 +167,7 @@ void netstack_resume(struct netstack *netstack)
 {
     netstack->is_blocked = false;
     flow_resume(netstack);
+    datagram_resume(netstack);
     end_turn(netstack);
 }
 
@@ -185,6 +205,8 @@ static void free_all(struct netstack *netstack)
 
 static int init(struct netstack *netstack)
 {
+    randombytes_buf(netstack->hash_key, sizeof netstack->hash_key);
+    datagram_table_init(netstack);
     netstack->scratch = pool_alloc(STACK_SCRATCH_SIZE);
     int rc = netstack->scratch == NULL ? -ENOMEM : flow_table_init(netstack);
     if (rc != 0)
@@ -235,6 +257,7 @@ void netstack_close(struct netstack *netstack, void (*on_closed)(void *context))
 {
     netstack->on_closed = on_closed;
     flow_table_deinit(netstack);
+    datagram_table_deinit(netstack);
     endpoint_set_stop(&netstack->endpoints);
     uv_close((uv_handle_t *)&netstack->timer, on_handle_closed);
     uv_close((uv_handle_t *)&netstack->idle, on_handle_closed);
@@ -245,6 +268,8 @@ void netstack_stats(const struct netstack *netstack, struct netstack_stats *stat
 {
     *stats = netstack->stats;
     stats->tcp_flows = netstack->flows.count;
+    stats->udp_flows = netstack->datagrams.class[DATAGRAM_UDP].count + netstack->datagrams.class[DATAGRAM_DNS].count;
+    stats->ping_flows = netstack->datagrams.class[DATAGRAM_PING].count;
 }
 
 bool netstack_can_ping(enum address_family family)

@@ -46,7 +46,6 @@ int pcb_index_init(struct pcb_index *index, uint16_t mtu, void *state, netif_out
 {
     const ip4_addr_t address = {DUMMY_ADDRESS}, mask = {PP_HTONL(0xffffffff)}, none = {0};
     memset(index, 0, sizeof *index);
-    randombytes_buf(index->hash_key, sizeof index->hash_key);
     randombytes_buf(index->isn_key, sizeof index->isn_key);
     lwip_init(); /* what it sets is the same each time */
     pcb_index_enter(index, 0);
@@ -70,19 +69,6 @@ void pcb_index_deinit(struct pcb_index *index)
     pcb_index_leave(index);
     netif_list = netif_default = NULL;
     tcp_listen_pcbs.listen_pcbs = NULL;
-}
-
-unsigned pcb_index_bucket(const struct pcb_index *index, const struct netstack_flow *flow)
-{
-    uint8_t hash[crypto_shorthash_BYTES], text[2 * sizeof(struct address) + 2 * sizeof(uint16_t)];
-    uint64_t number;
-    memcpy(text, &flow->source, sizeof flow->source);
-    memcpy(text + sizeof flow->source, &flow->target, sizeof flow->target);
-    memcpy(text + 2 * sizeof flow->source, &flow->source_port, 2);
-    memcpy(text + 2 * sizeof flow->source + 2, &flow->target_port, 2);
-    crypto_shorthash(hash, text, sizeof text, index->hash_key);
-    memcpy(&number, hash, sizeof number);
-    return (unsigned)(number % PCB_BUCKETS);
 }
 
 void pcb_index_enter(struct pcb_index *index, unsigned bucket)

@@ -27,7 +27,7 @@ struct pcb_index {
     uint32_t ticks;
     uint32_t sweeps;
     unsigned entered;
-    uint8_t hash_key[PCB_KEY_SIZE], isn_key[PCB_KEY_SIZE];
+    uint8_t isn_key[PCB_KEY_SIZE];
     struct tcp_pcb *head[PCB_BUCKETS];
 };
 
@@ -37,7 +37,6 @@ KT_MUST_USE int pcb_index_init(struct pcb_index *index, uint16_t mtu, void *stat
 /* All connections must have ended. */
 void pcb_index_deinit(struct pcb_index *index);
 
-unsigned pcb_index_bucket(const struct pcb_index *index, const struct netstack_flow *flow);
 void pcb_index_enter(struct pcb_index *index, unsigned bucket);
 void pcb_index_leave(struct pcb_index *index);
 

@@ -5,10 +5,12 @@
 #include <uv.h>
 
 #include "common/packet.h"
+#include "netstack/datagram.h"
 #include "netstack/endpoint.h"
 #include "netstack/flow.h"
 #include "netstack/netstack.h"
 
+#define STACK_KEY_SIZE 16
 #define STACK_SCRATCH_SIZE (256 * 1024) /* what one read() of a socket may bring */
 
 struct netstack {
@@ -24,6 +26,8 @@ struct netstack {
     uv_idle_t idle; /* runs while the ready list is not empty: the next turn comes without waiting */
     struct endpoint_set endpoints;
     struct flow_table flows;
+    struct datagram_table datagrams;
+    uint8_t hash_key[STACK_KEY_SIZE];
     struct netstack_stats stats;
     uint8_t *scratch;        /* what was just read from a socket */
     uint8_t linear[0x10000]; /* a packet of more parts than output takes */
@@ -35,5 +39,8 @@ int stack_output(struct netstack *netstack, const struct carrier_part *parts, in
 /* The owner's decision about a new flow; `route` is preset. */
 enum netstack_verdict stack_route(struct netstack *netstack, const struct netstack_flow *flow,
                                   struct netstack_route *route);
+
+/* Of a flow, by a key that no client knows: nobody can aim at one bucket. */
+uint64_t stack_hash(const struct netstack *netstack, const struct netstack_flow *flow);
 
 #endif

@@ -85,8 +85,10 @@ static inline void fixture_write(const char *path, const char *text)
 /* False: this machine does not let the test make a network namespace or a TUN device. */
 static inline bool fixture_enter_namespace(void)
 {
-    const struct rlimit files = {60000, 60000};
-    (void)setrlimit(RLIMIT_NOFILE, &files);
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
     if (unshare(CLONE_NEWNET) != 0 || access("/dev/net/tun", R_OK | W_OK) != 0)
         return false;
     fixture_run("ip link set lo up && ip route add unreachable 203.0.113.0/24");
@@ -296,12 +298,17 @@ static inline struct sockaddr_in fixture_address(const char *text, uint16_t port
     return address;
 }
 
-/* A socket bound to 127.0.0.1 and a port that the kernel picks. */
+/* A socket bound to 127.0.0.1 and a port that the kernel picks; UDP: with room for all that the tests send. */
 static inline int fixture_serve(int type, uint16_t *port)
 {
     struct sockaddr_in address = fixture_address("127.0.0.1", 0);
     socklen_t size = sizeof address;
+    const struct timeval limit = {.tv_sec = 20};
+    const int space = 32 << 20;
     int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    if (type == SOCK_DGRAM)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &space, sizeof space);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
         (type == SOCK_STREAM && listen(fd, 4096) != 0) || getsockname(fd, (struct sockaddr *)&address, &size) != 0)
         abort();
