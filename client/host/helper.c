@@ -129,10 +129,9 @@ static int spawn(struct helper *helper, const struct privilege_user *user)
     struct timeval timeout = {.tv_sec = ANSWER_S};
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
         return -errno;
-    pid_t parent = getpid();
     pid_t pid = fork();
     if (pid == 0)
-        helper_child_run(pair[1], parent, user);
+        helper_child_run(pair[1], user);
     int rc = pid < 0 ? -errno : 0;
     (void)close(pair[1]);
     if (rc == 0 && setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0)

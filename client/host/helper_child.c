@@ -1,10 +1,10 @@
 /* The privileged child.
  *
- *   start   /dev/null on 0-2, every descriptor but the parent's closed; open /dev/net/tun, make the device: still with
- * the rights it was forked with, because the file may be root's alone; then CAP_NET_ADMIN only serve   OPEN_TUN once:
- * set up, hand over the descriptor, close the own copy, so that the device's life is the parent's ADD_ROUTE,
- * REMOVE_ROUTE: on that device end     EOF: the parent is gone. The kernel removes device, addresses and routes with
- * the parent's descriptor
+ *   start   /dev/null on 0-2, every descriptor but the parent's closed; open /dev/net/tun and make the device, still
+ *           with the rights it was forked with, because the file may be root's alone; then CAP_NET_ADMIN only
+ *   serve   OPEN_TUN once: set up, hand over the descriptor, close the own copy: the device's life is the parent's
+ *           ADD_ROUTE, REMOVE_ROUTE: on that device
+ *   end     EOF: the parent is gone. No PR_SET_PDEATHSIG: a parent that detaches goes on as another process
  *
  * The device is made at the start, not when it is asked for: what this machine lacks is then known before anything was
  * done to a cluster. INT, TERM and HUP are ignored: Ctrl-C reaches the whole terminal group, and the parent is the one
@@ -156,7 +156,7 @@ static int serve(struct child *child, const void *data, size_t size)
     return answer(&result, -1);
 }
 
-void helper_child_run(int fd, pid_t parent, const struct privilege_user *user)
+void helper_child_run(int fd, const struct privilege_user *user)
 {
     struct child child = {.tun = -1};
     uint8_t data[sizeof(struct helper_request) + 1]; /* one byte more: a longer request shows */
@@ -164,10 +164,8 @@ void helper_child_run(int fd, pid_t parent, const struct privilege_user *user)
     ignore_signals();
     close_others(fd);
     struct helper_answer ready = start(&child, user);
-    /* After the change of user, which clears it. A parent that died before is seen as the EOF below. */
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     int rc = answer(&ready, -1);
-    ssize_t got = rc == 0 && ready.rc == 0 && getppid() == parent ? 1 : 0;
+    ssize_t got = ready.rc == 0 ? 1 : 0;
     while (rc == 0 && got > 0) {
         do {
             got = recv(PARENT_FD, data, sizeof data, 0);

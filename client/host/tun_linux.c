@@ -1,15 +1,19 @@
 /* The TUN descriptor on the loop.
  *
  *   READING  the descriptor is polled; a turn reads until EAGAIN or its limit
- *   FULL     on_packet had no room: its packet is kept, nothing is polled. tun_resume() leaves it
- *   RESUMED  polled for "writable" too, which a TUN always is: so the kept packet is offered on the next turn, not
- * inside tun_resume() FAILED   the device is gone; only tun_close() may follow CLOSED   waits for the loop to close the
- * handle
+ *   FULL     on_packet had no room: its packet is kept, and nothing is polled. tun_resume() leaves it
+ *   RESUMED  the idle handle runs a turn in each pass of the loop: the kept packet, then reading; EAGAIN: READING
+ *   FAILED   the device is gone; only tun_close() may follow
+ *   CLOSED   waits for the loop to close both handles
  *
- * One read() or writev() per packet, one buffer, no memory per packet. Reading more packets with one call (io_uring)
+ * FULL and RESUMED alternate for as long as the link is slower than the senders; they cost no system call beside the
+ * reads, where polling again for each packet would cost several epoll_ctl().
+ *
+ * One read() or writev() per packet, one buffer, no memory per packet. Reading several packets with one call (io_uring)
  * was left out: with an MTU near 64 KiB the call is a few percent of the copy. */
 #include "client/host/tun.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -27,30 +31,42 @@ enum tun_state { TUN_READING, TUN_FULL, TUN_RESUMED, TUN_FAILED, TUN_CLOSED };
 
 struct tun {
     uv_poll_t poll;
+    uv_idle_t idle;
+    int handles; /* open ones: the last close callback frees */
     enum tun_state state;
     int fd;
     uint16_t mtu;
     const struct tun_ops *ops;
     void *context;
     struct tun_stats stats;
-    uint8_t *kept; /* FULL, RESUMED: the packet that was not taken, inside rx */
+    uint8_t *kept; /* FULL, RESUMED: the packet that was not taken, inside rx; else NULL */
     size_t kept_size;
     uint8_t *gather; /* a packet of several parts is put together here */
     uint8_t *rx;
     _Alignas(8) uint8_t memory[];
 };
 
-static size_t rx_size(const struct tun *tun)
-{
-    return VNET_SIZE + (size_t)tun->mtu;
-}
-
 static void on_poll(uv_poll_t *poll, int status, int events);
+static void on_idle(uv_idle_t *idle);
+
+static void enter(struct tun *tun, enum tun_state state)
+{
+    int rc = 0;
+    if (state == TUN_READING && tun->state != TUN_READING)
+        rc = uv_poll_start(&tun->poll, UV_READABLE, on_poll);
+    else if (state != TUN_READING && tun->state == TUN_READING)
+        rc = uv_poll_stop(&tun->poll);
+    if (state == TUN_RESUMED)
+        rc = uv_idle_start(&tun->idle, on_idle);
+    else if (tun->state == TUN_RESUMED)
+        rc |= uv_idle_stop(&tun->idle);
+    assert(rc == 0); /* only closing handles are refused */
+    tun->state = state;
+}
 
 static void fail(struct tun *tun, int error)
 {
-    tun->state = TUN_FAILED;
-    (void)uv_poll_stop(&tun->poll);
+    enter(tun, TUN_FAILED);
     tun->ops->on_failed(tun->context, error);
 }
 
@@ -60,61 +76,39 @@ static bool offer(struct tun *tun, uint8_t *packet, size_t size)
     int rc = tun->ops->on_packet(tun->context, packet, size);
     if (tun->state == TUN_CLOSED)
         return false;
-    if (rc == 0) {
-        tun->stats.packets_in++;
-        return true;
-    }
-    tun->kept = packet;
+    tun->kept = rc == 0 ? NULL : packet;
     tun->kept_size = size;
-    tun->state = TUN_FULL;
-    (void)uv_poll_stop(&tun->poll);
-    return false;
-}
-
-/* The packet's size, 0: none now, or the read's -errno. */
-static ssize_t read_packet(struct tun *tun)
-{
-    ssize_t got;
-    do {
-        got = read(tun->fd, tun->rx, rx_size(tun));
-    } while (got < 0 && errno == EINTR);
-    if (got >= 0)
-        return got;
-    return errno == EAGAIN ? 0 : -errno;
+    tun->stats.packets_in += rc == 0;
+    if (rc != 0)
+        enter(tun, TUN_FULL);
+    return rc == 0;
 }
 
 static bool read_one(struct tun *tun, size_t *bytes)
 {
     uint8_t *packet;
     size_t size;
-    ssize_t got = read_packet(tun);
-    if (got < 0)
-        fail(tun, (int)got);
+    ssize_t got;
+    do {
+        got = read(tun->fd, tun->rx, VNET_SIZE + (size_t)tun->mtu);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0 && errno != EAGAIN)
+        fail(tun, -errno);
+    else if (got <= 0)
+        enter(tun, TUN_READING);
     if (got <= 0)
         return false;
     *bytes += (size_t)got;
-    if (vnet_read(tun->rx, (size_t)got, &packet, &size) != 0) {
-        tun->stats.dropped++;
-        return true;
-    }
-    return offer(tun, packet, size);
-}
-
-static bool offer_kept(struct tun *tun)
-{
-    tun->state = TUN_READING;
-    int rc = uv_poll_start(&tun->poll, UV_READABLE, on_poll);
-    if (rc != 0) {
-        fail(tun, rc);
-        return false;
-    }
-    return offer(tun, tun->kept, tun->kept_size);
+    if (vnet_read(tun->rx, (size_t)got, &packet, &size) == 0)
+        return offer(tun, packet, size);
+    tun->stats.dropped++;
+    return true;
 }
 
 static void turn(struct tun *tun)
 {
     size_t bytes = 0;
-    bool goes_on = tun->state != TUN_RESUMED || offer_kept(tun);
+    bool goes_on = tun->kept == NULL || offer(tun, tun->kept, tun->kept_size);
     for (int i = 0; i < TURN_PACKETS && bytes < TURN_BYTES && goes_on; i++)
         goes_on = read_one(tun, &bytes);
     if (tun->state != TUN_CLOSED && tun->state != TUN_FAILED && tun->ops->on_batch != NULL)
@@ -131,37 +125,54 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         turn(tun);
 }
 
+static void on_idle(uv_idle_t *idle)
+{
+    turn(idle->data);
+}
+
+/* The handles; on an error those that are open stay for tun_close(). */
+static int open_handles(struct tun *tun, struct uv_loop_s *loop)
+{
+    int rc = uv_poll_init(loop, &tun->poll, tun->fd);
+    if (rc != 0)
+        return rc;
+    tun->poll.data = tun->idle.data = tun;
+    tun->handles = 2;
+    (void)uv_idle_init(loop, &tun->idle); /* cannot fail */
+    rc = uv_poll_start(&tun->poll, UV_READABLE, on_poll);
+    if (rc == 0)
+        tun->state = TUN_READING;
+    return rc;
+}
+
 int tun_open(struct tun **out, struct uv_loop_s *loop, int fd, uint16_t mtu, const struct tun_ops *ops, void *context)
 {
     size_t gather_size = ((size_t)mtu + 7) & ~(size_t)7;
     struct tun *tun = kt_calloc(1, sizeof *tun + gather_size + ALIGN_SIZE + VNET_SIZE + mtu);
     if (tun == NULL)
         return -ENOMEM;
+    tun->state = TUN_FULL;
     tun->fd = fd;
     tun->mtu = mtu;
     tun->ops = ops;
     tun->context = context;
     tun->gather = tun->memory;
     tun->rx = tun->memory + gather_size + ALIGN_SIZE;
-    tun->poll.data = tun;
-    int rc = uv_poll_init(loop, &tun->poll, fd);
+    int rc = open_handles(tun, loop);
     if (rc != 0) {
-        kt_free(tun);
+        tun->fd = -1; /* still the caller's */
+        tun_close(tun);
         return rc;
     }
     *out = tun;
-    rc = uv_poll_start(&tun->poll, UV_READABLE, on_poll);
-    if (rc == 0)
-        return 0;
-    tun->fd = -1; /* still the caller's */
-    tun_close(tun);
-    *out = NULL;
-    return rc;
+    return 0;
 }
 
 static void on_close(uv_handle_t *handle)
 {
-    kt_free(handle->data);
+    struct tun *tun = handle->data;
+    if (--tun->handles == 0)
+        kt_free(tun);
 }
 
 void tun_close(struct tun *tun)
@@ -169,8 +180,12 @@ void tun_close(struct tun *tun)
     if (tun == NULL || tun->state == TUN_CLOSED)
         return;
     tun->state = TUN_CLOSED;
-    (void)uv_poll_stop(&tun->poll);
+    if (tun->handles == 0) {
+        kt_free(tun);
+        return;
+    }
     uv_close((uv_handle_t *)&tun->poll, on_close);
+    uv_close((uv_handle_t *)&tun->idle, on_close);
     if (tun->fd >= 0)
         (void)close(tun->fd);
     tun->fd = -1;
@@ -178,11 +193,8 @@ void tun_close(struct tun *tun)
 
 void tun_resume(struct tun *tun)
 {
-    if (tun->state != TUN_FULL)
-        return;
-    tun->state = TUN_RESUMED;
-    int rc = uv_poll_start(&tun->poll, UV_READABLE | UV_WRITABLE, on_poll);
-    (void)rc; /* only of a closed handle, which this state excludes */
+    if (tun->state == TUN_FULL)
+        enter(tun, TUN_RESUMED);
 }
 
 /* The packet in one piece: as given, or gathered. NULL: it is too large. */
