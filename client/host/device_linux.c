@@ -75,7 +75,7 @@ int device_add_address(struct rtnl *rtnl, unsigned index, const struct address *
     head->ifa_index = index;
     rtnl_put(&message, IFA_LOCAL, address->bytes, size);
     rtnl_put(&message, IFA_ADDRESS, address->bytes, size);
-    if (address->family == ADDRESS_V6) /* nobody else is on this link; a tentative address could be no source */
+    if (address->family == ADDRESS_V6) /* at once: a tentative address can be no route's source */
         rtnl_put_u32(&message, IFA_FLAGS, IFA_F_NODAD);
     return rtnl_call(rtnl, &message, NULL, NULL);
 }

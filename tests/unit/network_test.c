@@ -64,6 +64,7 @@ static void routes_of_both_families_are_read(void **state)
     run("ip route add 203.0.113.0/24 nexthop via 192.0.2.3 nexthop via 192.0.2.4");
     run("ip route add 198.51.101.0/24 via inet6 2001:db8::5 dev lan0");
     run("ip route add unreachable 10.9.0.0/16 && ip route add 10.8.0.0/16 via 192.0.2.2 table 77");
+    run("ip route add 10.7.0.0/16 dev lo");
 
     const struct network *network = read_all();
     const struct network_route *lan = find(network, "192.0.2.0/24", "lan0");
@@ -85,7 +86,7 @@ static void routes_of_both_families_are_read(void **state)
     assert_non_null(find(network, "2001:db8::/64", "lan0"));
     for (size_t i = 0; i < network->routes; i++) {
         assert_string_not_equal(network->route[i].device, "lo");
-        assert_false(network->route[i].to.address.bytes[0] == 10); /* other tables and types */
+        assert_false(network->route[i].to.address.bytes[0] == 10); /* other tables, types, and loopback */
     }
     netns_leave(&netns);
 }

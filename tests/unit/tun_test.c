@@ -27,6 +27,7 @@ struct taker {
     int refuse_every; /* 0: never */
     int offers;
     bool closes; /* at the first packet */
+    int answer;  /* to it */
     size_t last_size;
     uint8_t last[256];
 };
@@ -42,7 +43,7 @@ static int on_packet(void *context, uint8_t *packet, size_t size)
     memcpy(taker->last, packet, KT_MIN(size, sizeof taker->last));
     if (taker->closes)
         tun_close(taker->tun);
-    return 0;
+    return taker->answer;
 }
 
 static void on_batch(void *context)
@@ -180,15 +181,20 @@ static void hostile_input_is_counted_and_dropped(void **state)
 static void it_may_be_closed_in_a_callback(void **state)
 {
     (void)state;
-    struct fixture f;
-    set_up(&f);
-    f.taker.closes = true;
-    assert_int_equal(inject(&f, 0, 100), 0);
-    assert_int_equal(inject(&f, 0, 100), 0);
-    run_until(&f, &f.taker.packets, 1);
-    assert_int_equal(f.taker.batches, 0);
-    f.taker.tun = NULL;
-    tear_down(&f);
+    for (int answer = -ENOBUFS; answer <= 0; answer += ENOBUFS) {
+        struct fixture f;
+        set_up(&f);
+        f.taker.closes = true;
+        f.taker.answer = answer;
+        assert_int_equal(inject(&f, 0, 100), 0);
+        assert_int_equal(inject(&f, 0, 100), 0);
+        run_until(&f, &f.taker.packets, 1);
+        assert_int_equal(f.taker.batches, 0);
+        assert_int_equal(f.taker.fails, 0);
+        f.taker.tun = NULL;
+        tear_down(&f);
+        assert_int_equal(f.taker.packets, 1);
+    }
 }
 
 /* One packet in one part, and in many: the same bytes reach the kernel. */
@@ -605,6 +611,30 @@ static void kernel_udp_crosses(void **state)
     close_sides(&t);
 }
 
+/* What the device gives: partial checksums, and no packet larger than its MTU. */
+static void the_kernel_leaves_checksums_to_us(void **state)
+{
+    (void)state;
+    static uint8_t data[70000], payload[20000];
+    struct netns netns;
+    netns_enter(&netns);
+    int fd = make_device("198.18.0.2", "fd00::2", "10.222.0.0/16", "fd12::/64");
+    int from = bound_socket(SOCK_DGRAM, "198.18.0.2", 0);
+    struct sockaddr_in6 name = name_of("10.222.0.1", PORT);
+    assert_int_equal(sendto(from, payload, sizeof payload, 0, (struct sockaddr *)&name, sizeof name), sizeof payload);
+    assert_int_equal(read(fd, data, sizeof data), VNET_SIZE + 28 + sizeof payload);
+    struct virtio_net_hdr header;
+    memcpy(&header, data, sizeof header);
+    assert_int_equal(header.flags, VIRTIO_NET_HDR_F_NEEDS_CSUM);
+    assert_int_equal(header.gso_type, VIRTIO_NET_HDR_GSO_NONE);
+    assert_int_equal(header.csum_start, 20);
+    assert_int_equal(read(fd, data, sizeof data), -1); /* nothing else: no router solicitation, no MLD report */
+    assert_int_equal(errno, EAGAIN);
+    (void)close(from);
+    (void)close(fd);
+    netns_leave(&netns);
+}
+
 /* An ordinary TUN without offload, as the kernel's other network: what it gets has complete checksums. */
 static int make_plain_device(void)
 {
@@ -715,6 +745,7 @@ int main(void)
         cmocka_unit_test(no_memory_leaves_the_descriptor),
         cmocka_unit_test(kernel_tcp_crosses),
         cmocka_unit_test(kernel_udp_crosses),
+        cmocka_unit_test(the_kernel_leaves_checksums_to_us),
         cmocka_unit_test(the_kernel_completes_checksums),
         cmocka_unit_test(a_removed_device_is_told_once),
     };
