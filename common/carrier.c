@@ -14,27 +14,25 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "common/buffer.h"
 #include "common/cursor.h"
 #include "common/mem.h"
 
 #define PROLOGUE_SIZE (WIRE_HELLO_SIZE + WIRE_INIT_HEAD_SIZE)
 #define INIT_SIZE (WIRE_INIT_HEAD_SIZE + WIRE_NOISE_INIT_SIZE)
 #define ECHO_SIZE 8
-#define PROBE_MS 250 /* at most one probe in this time */
+#define PROBE_MS 250   /* at most one probe in this time */
+#define REKEY_ROOM 256 /* of WIRE_TX_RESERVE: REKEY_INIT, the largest, has 118 bytes */
 
 _Static_assert(WIRE_NOISE_INIT_SIZE == NOISE_INIT_SIZE && WIRE_NOISE_RESP_SIZE == NOISE_RESP_SIZE, "sizes of Noise");
 _Static_assert(WIRE_MTU <= WIRE_BODY_MAX, "a packet fits a record");
 _Static_assert(WIRE_RX_SIZE >= 2 * (WIRE_SIZE_SIZE + WIRE_RECORD_MAX), "rx holds a record while the next one arrives");
 
-struct buffer {
-    uint8_t *data;
-    size_t capacity, start, end;
-};
-
 struct carrier_private {
     struct noise_keypair keys;
     uint8_t prologue[PROLOGUE_SIZE];
-    struct noise_handshake handshake, rekey;
+    struct noise_handshake handshake; /* the first one or a rekey; empty when none is under way */
+    uint8_t hash[NOISE_HASH_SIZE];    /* of the last one: the prologue of the next */
     struct noise_cipher tx_cipher, rx_cipher, next_rx_cipher;
     bool is_rekeying, has_next_rx, has_received, echo_is_out;
     uint32_t own_features;
@@ -42,41 +40,6 @@ struct carrier_private {
     struct buffer rx, tx;
     uint8_t rx_data[WIRE_RX_SIZE], tx_data[WIRE_TX_SIZE];
 };
-
-static size_t pending(const struct buffer *buffer)
-{
-    return buffer->end - buffer->start;
-}
-
-/* A tail of at least `size` bytes, or NULL. */
-static uint8_t *tail(struct buffer *buffer, size_t size)
-{
-    if (buffer->start == buffer->end)
-        buffer->start = buffer->end = 0;
-    if (buffer->capacity - buffer->end < size && buffer->start > 0) {
-        memmove(buffer->data, buffer->data + buffer->start, pending(buffer));
-        buffer->end -= buffer->start;
-        buffer->start = 0;
-    }
-    return buffer->capacity - buffer->end < size ? NULL : buffer->data + buffer->end;
-}
-
-/* The next `size` received bytes, or NULL when they are not there yet. */
-static uint8_t *consume(struct buffer *buffer, size_t size)
-{
-    if (pending(buffer) < size)
-        return NULL;
-    uint8_t *data = buffer->data + buffer->start;
-    buffer->start += size;
-    return data;
-}
-
-static void put(struct buffer *buffer, const void *data, size_t size)
-{
-    uint8_t *out = tail(buffer, size);
-    memcpy(out, data, size);
-    buffer->end += size;
-}
 
 static int fail(struct carrier *carrier, int error)
 {
@@ -111,7 +74,7 @@ int carrier_init(struct carrier *carrier, const struct noise_keypair *keys, cons
     struct wire_hello hello = {.version = WIRE_VERSION, .features = features};
     randombytes_buf(hello.random, sizeof hello.random);
     wire_put_hello(p->prologue, &hello);
-    put(&p->tx, p->prologue, WIRE_HELLO_SIZE);
+    buffer_put(&p->tx, p->prologue, WIRE_HELLO_SIZE);
     return 0;
 }
 
@@ -125,7 +88,7 @@ void carrier_deinit(struct carrier *carrier)
 uint8_t *carrier_rx(struct carrier *carrier, size_t *room)
 {
     struct buffer *rx = &carrier->private->rx;
-    uint8_t *out = tail(rx, WIRE_SIZE_SIZE + WIRE_RECORD_MAX);
+    uint8_t *out = buffer_tail(rx, WIRE_SIZE_SIZE + WIRE_RECORD_MAX);
     if (out == NULL)
         out = rx->data + rx->end;
     *room = rx->capacity - rx->end;
@@ -139,11 +102,21 @@ void carrier_received(struct carrier *carrier, size_t size)
     carrier->bytes_in += size;
 }
 
+/* Ends the handshake. Only its hash stays: who gets this memory later must not get old keys by it. */
+static void split(struct carrier_private *p, struct noise_cipher *first, struct noise_cipher *second)
+{
+    noise_split(&p->handshake, first, second);
+    memcpy(p->hash, p->handshake.h, sizeof p->hash);
+    noise_handshake_deinit(&p->handshake);
+}
+
 static void became_open(struct carrier *carrier, uint64_t now_ms)
 {
     struct carrier_private *p = carrier->private;
-    noise_split(&p->handshake, carrier->is_client ? &p->tx_cipher : &p->rx_cipher,
-                carrier->is_client ? &p->rx_cipher : &p->tx_cipher);
+    if (carrier->is_client)
+        split(p, &p->tx_cipher, &p->rx_cipher);
+    else
+        split(p, &p->rx_cipher, &p->tx_cipher);
     p->key_ms = p->echo_ms = now_ms;
     carrier->state = CARRIER_OPEN;
 }
@@ -151,7 +124,7 @@ static void became_open(struct carrier *carrier, uint64_t now_ms)
 static int client_on_hello(struct carrier *carrier)
 {
     struct carrier_private *p = carrier->private;
-    const uint8_t *in = consume(&p->rx, WIRE_HELLO_SIZE);
+    const uint8_t *in = buffer_take(&p->rx, WIRE_HELLO_SIZE);
     if (in == NULL)
         return 0;
     struct wire_hello hello;
@@ -168,7 +141,7 @@ static int client_on_hello(struct carrier *carrier)
     rc = noise_write_init(&p->handshake, init + WIRE_INIT_HEAD_SIZE, NULL, 0);
     if (rc != 0)
         return rc;
-    put(&p->tx, init, sizeof init);
+    buffer_put(&p->tx, init, sizeof init);
     carrier->state = CARRIER_HANDSHAKE;
     return 1;
 }
@@ -176,7 +149,7 @@ static int client_on_hello(struct carrier *carrier)
 static int client_on_resp(struct carrier *carrier, uint64_t now_ms)
 {
     struct carrier_private *p = carrier->private;
-    const uint8_t *in = consume(&p->rx, WIRE_NOISE_RESP_SIZE);
+    const uint8_t *in = buffer_take(&p->rx, WIRE_NOISE_RESP_SIZE);
     if (in == NULL)
         return 0;
     uint8_t nothing[1];
@@ -190,7 +163,7 @@ static int client_on_resp(struct carrier *carrier, uint64_t now_ms)
 static int agent_on_init(struct carrier *carrier, uint64_t now_ms)
 {
     struct carrier_private *p = carrier->private;
-    const uint8_t *in = consume(&p->rx, INIT_SIZE);
+    const uint8_t *in = buffer_take(&p->rx, INIT_SIZE);
     if (in == NULL)
         return 0;
     struct cursor cursor = cursor_reader(in, INIT_SIZE);
@@ -206,10 +179,18 @@ static int agent_on_init(struct carrier *carrier, uint64_t now_ms)
         rc = noise_write_resp(&p->handshake, resp, NULL, 0);
     if (rc != 0)
         return rc == -EBADMSG ? -EKEYREJECTED : rc;
-    put(&p->tx, resp, sizeof resp);
+    buffer_put(&p->tx, resp, sizeof resp);
     memcpy(carrier->peer, p->handshake.rs, WIRE_KEY_SIZE);
     became_open(carrier, now_ms);
     return 1;
+}
+
+/* What must stay free in tx: a rekey always finds room, and echoes almost always. */
+static size_t reserve_of(enum wire_type type)
+{
+    bool is_rekey = type == WIRE_REKEY_INIT || type == WIRE_REKEY_RESP || type == WIRE_REKEY_DONE;
+    bool is_echo = type == WIRE_ECHO_REQUEST || type == WIRE_ECHO_REPLY;
+    return is_rekey ? 0 : is_echo ? REKEY_ROOM : WIRE_TX_RESERVE;
 }
 
 /* Appends one record; 0 or -ENOBUFS when tx cannot hold it. */
@@ -218,7 +199,7 @@ static int append(struct carrier *carrier, enum wire_type type, const struct car
 {
     struct carrier_private *p = carrier->private;
     size_t plain = WIRE_HEAD_SIZE + body, sealed = plain + WIRE_TAG_SIZE;
-    uint8_t *out = tail(&p->tx, WIRE_SIZE_SIZE + sealed);
+    uint8_t *out = buffer_tail(&p->tx, WIRE_SIZE_SIZE + sealed + reserve_of(type));
     if (out == NULL)
         return -ENOBUFS;
     struct cursor cursor = cursor_writer(out, WIRE_SIZE_SIZE + sealed);
@@ -254,13 +235,13 @@ int carrier_seal(struct carrier *carrier, enum wire_type type, const struct carr
 
 bool carrier_has_room(const struct carrier *carrier)
 {
-    return carrier->state == CARRIER_OPEN && pending(&carrier->private->tx) < WIRE_TX_LOW;
+    return carrier->state == CARRIER_OPEN && buffer_size(&carrier->private->tx) < WIRE_TX_LOW;
 }
 
 const uint8_t *carrier_tx(const struct carrier *carrier, size_t *size)
 {
     const struct buffer *tx = &carrier->private->tx;
-    *size = pending(tx);
+    *size = buffer_size(tx);
     return *size == 0 ? NULL : tx->data + tx->start;
 }
 
@@ -289,8 +270,8 @@ static int start_rekey(struct carrier *carrier)
 {
     struct carrier_private *p = carrier->private;
     uint8_t init[WIRE_NOISE_INIT_SIZE];
-    noise_initiator_init(&p->rekey, &p->keys, carrier->peer, p->handshake.h, sizeof p->handshake.h);
-    int rc = noise_write_init(&p->rekey, init, NULL, 0);
+    noise_initiator_init(&p->handshake, &p->keys, carrier->peer, p->hash, sizeof p->hash);
+    int rc = noise_write_init(&p->handshake, init, NULL, 0);
     if (rc == 0)
         rc = append_one(carrier, WIRE_REKEY_INIT, init, sizeof init);
     p->is_rekeying = rc == 0;
@@ -303,40 +284,34 @@ static int agent_on_rekey(struct carrier *carrier, const struct carrier_record *
     if (carrier->is_client || p->has_next_rx || record->size != WIRE_NOISE_INIT_SIZE)
         return -EPROTO;
     uint8_t nothing[1], resp[WIRE_NOISE_RESP_SIZE];
-    noise_responder_init(&p->rekey, &p->keys, p->handshake.h, sizeof p->handshake.h);
-    int rc = noise_read_init(&p->rekey, record->body, record->size, nothing);
-    if (rc == 0 && sodium_memcmp(p->rekey.rs, carrier->peer, WIRE_KEY_SIZE) != 0)
+    noise_responder_init(&p->handshake, &p->keys, p->hash, sizeof p->hash);
+    int rc = noise_read_init(&p->handshake, record->body, record->size, nothing);
+    if (rc == 0 && sodium_memcmp(p->handshake.rs, carrier->peer, WIRE_KEY_SIZE) != 0)
         rc = -EPROTO;
     if (rc == 0)
-        rc = noise_write_resp(&p->rekey, resp, NULL, 0);
+        rc = noise_write_resp(&p->handshake, resp, NULL, 0);
     if (rc == 0)
         rc = append_one(carrier, WIRE_REKEY_RESP, resp, sizeof resp);
     if (rc != 0)
         return rc;
-    noise_split(&p->rekey, &p->next_rx_cipher, &p->tx_cipher);
+    split(p, &p->next_rx_cipher, &p->tx_cipher);
     p->has_next_rx = true;
     return 0;
-}
-
-static void rekey_done(struct carrier_private *p, uint64_t now_ms)
-{
-    p->handshake = p->rekey;
-    noise_handshake_deinit(&p->rekey);
-    p->key_ms = now_ms;
 }
 
 static int client_on_rekey(struct carrier *carrier, const struct carrier_record *record, uint64_t now_ms)
 {
     struct carrier_private *p = carrier->private;
     uint8_t nothing[1];
-    if (!p->is_rekeying || noise_read_resp(&p->rekey, record->body, record->size, nothing) != 0)
+    if (!p->is_rekeying || record->size != WIRE_NOISE_RESP_SIZE ||
+        noise_read_resp(&p->handshake, record->body, record->size, nothing) != 0)
         return -EPROTO;
     int rc = append_one(carrier, WIRE_REKEY_DONE, NULL, 0);
     if (rc != 0)
         return rc;
-    noise_split(&p->rekey, &p->tx_cipher, &p->rx_cipher);
+    split(p, &p->tx_cipher, &p->rx_cipher);
     p->is_rekeying = false;
-    rekey_done(p, now_ms);
+    p->key_ms = now_ms;
     return 0;
 }
 
@@ -348,7 +323,7 @@ static int agent_on_rekeyed(struct carrier *carrier, const struct carrier_record
     p->rx_cipher = p->next_rx_cipher;
     noise_cipher_deinit(&p->next_rx_cipher);
     p->has_next_rx = false;
-    rekey_done(p, now_ms);
+    p->key_ms = now_ms;
     return 0;
 }
 
@@ -359,7 +334,7 @@ static int handle(struct carrier *carrier, const struct carrier_record *record, 
     case WIRE_ECHO_REQUEST:
         if (record->size != ECHO_SIZE)
             return -EPROTO;
-        (void)append_one(carrier, WIRE_ECHO_REPLY, record->body, record->size); /* no room: the asker asks again */
+        (void)append_one(carrier, WIRE_ECHO_REPLY, record->body, record->size); /* no room only in a flood of them */
         return 0;
     case WIRE_ECHO_REPLY:
         return on_echo_reply(carrier, record, now_ms);
@@ -385,13 +360,13 @@ static int handle(struct carrier *carrier, const struct carrier_record *record, 
 static int open_record(struct carrier *carrier, struct carrier_record *record)
 {
     struct carrier_private *p = carrier->private;
-    struct cursor cursor = cursor_reader(p->rx.data + p->rx.start, pending(&p->rx));
+    struct cursor cursor = cursor_reader(p->rx.data + p->rx.start, buffer_size(&p->rx));
     size_t sealed = cursor_u16(&cursor);
     if (!cursor_ok(&cursor))
         return 0;
     if (sealed < WIRE_HEAD_SIZE + WIRE_TAG_SIZE)
         return -EPROTO;
-    uint8_t *in = consume(&p->rx, WIRE_SIZE_SIZE + sealed);
+    uint8_t *in = buffer_take(&p->rx, WIRE_SIZE_SIZE + sealed);
     if (in == NULL)
         return 0;
     uint8_t *plain = in + WIRE_SIZE_SIZE;
@@ -455,9 +430,17 @@ static void send_echo(struct carrier *carrier, uint64_t now_ms)
     p->echo_is_out = append_one(carrier, WIRE_ECHO_REQUEST, body, sizeof body) == 0;
 }
 
+/* The stream is in order: while one echo is out a second one tells nothing and hides the first one's answer. But the
+ * agent has to hear from us. */
+static bool is_time_for_echo(const struct carrier *carrier, uint64_t pause_ms, uint64_t now_ms)
+{
+    const struct carrier_private *p = carrier->private;
+    return now_ms - p->echo_ms >= (p->echo_is_out ? 2 * WIRE_ECHO_MS : pause_ms);
+}
+
 void carrier_probe(struct carrier *carrier, uint64_t now_ms)
 {
-    if (carrier->state == CARRIER_OPEN && now_ms - carrier->private->echo_ms >= PROBE_MS)
+    if (carrier->state == CARRIER_OPEN && is_time_for_echo(carrier, PROBE_MS, now_ms))
         send_echo(carrier, now_ms);
 }
 
@@ -484,10 +467,11 @@ int carrier_tick(struct carrier *carrier, uint64_t now_ms)
         return fail(carrier, -ETIMEDOUT);
     if (!carrier->is_client)
         return 0;
-    if (now_ms - p->echo_ms >= WIRE_ECHO_MS)
+    if (is_time_for_echo(carrier, WIRE_ECHO_MS, now_ms))
         send_echo(carrier, now_ms);
-    bool is_old = now_ms - p->key_ms >= WIRE_REKEY_MS || p->tx_cipher.counter >= WIRE_REKEY_RECORDS;
+    bool is_old =
+        now_ms - p->key_ms >= WIRE_REKEY_MS || KT_MAX(p->tx_cipher.counter, p->rx_cipher.counter) >= WIRE_REKEY_RECORDS;
     if (is_old && !p->is_rekeying)
-        (void)start_rekey(carrier); /* no room: at the next tick */
+        (void)start_rekey(carrier);
     return 0;
 }

@@ -61,9 +61,11 @@
 #define WIRE_CARRIERS_MAX 8       /* of one session */
 #define WIRE_RX_SIZE (256 * 1024) /* receive buffer of a carrier */
 #define WIRE_TX_LOW (64 * 1024)   /* sealed and unsent bytes below which packets are sealed */
-#define WIRE_TX_SIZE (WIRE_TX_LOW + 2 * (WIRE_SIZE_SIZE + WIRE_RECORD_MAX)) /* one packet and one control above it */
-#define WIRE_QUEUE_SIZE (4 * 1024 * 1024)                                   /* packets that wait in a link, bytes */
-#define WIRE_SESSIONS_MAX 256                                               /* of one agent */
+#define WIRE_TX_RESERVE 1280      /* of tx: only for echoes and rekeys, so that a full carrier stays alive */
+#define WIRE_TX_SIZE \
+    (WIRE_TX_LOW + 2 * (WIRE_SIZE_SIZE + WIRE_RECORD_MAX) + WIRE_TX_RESERVE) /* a packet and a control above it */
+#define WIRE_QUEUE_SIZE (4 * 1024 * 1024)                                    /* packets that wait in a link, bytes */
+#define WIRE_SESSIONS_MAX 256                                                /* of one agent */
 
 enum wire_type {
     WIRE_PACKET = 1,       /* an IP packet */
