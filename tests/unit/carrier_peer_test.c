@@ -78,7 +78,7 @@ static void the_agent_rekeys_by_the_book(void **state)
     struct peer peer;
     struct carrier carrier;
     uint8_t body[WIRE_RECORD_MAX], nothing[1];
-    size_t size;
+    size_t size = 0;
     peer_open_agent(&peer, &carrier, 0);
     for (int round = 0; round < 3; round++) {
         begin_rekey(&peer, &carrier, &peer.keys);
@@ -104,7 +104,7 @@ static void the_agent_refuses_rekeys_against_the_book(void **state)
     struct carrier carrier;
     struct noise_keypair other;
     uint8_t body[WIRE_RECORD_MAX];
-    size_t size;
+    size_t size = 0;
     noise_keypair_generate(&other);
     peer_open_agent(&peer, &carrier, 0); /* another client's key: the session would change hands */
     begin_rekey(&peer, &carrier, &other);
@@ -147,7 +147,7 @@ static void the_agent_refuses_rekeys_against_the_book(void **state)
 static void asked_to_rekey(struct peer *peer, struct carrier *carrier)
 {
     uint8_t body[WIRE_RECORD_MAX], nothing[1];
-    size_t size;
+    size_t size = 0;
     peer_open_client(peer, carrier, 0);
     for (uint64_t now = 0; now <= WIRE_REKEY_MS; now += 10000) {
         peer_seal(peer, carrier, HEAD(WIRE_ECHO_REQUEST), "12345678", 8);
@@ -168,7 +168,7 @@ static void the_client_rekeys_by_the_book(void **state)
     struct peer peer;
     struct carrier carrier;
     uint8_t resp[WIRE_NOISE_RESP_SIZE], body[WIRE_RECORD_MAX];
-    size_t size;
+    size_t size = 0;
     asked_to_rekey(&peer, &carrier);
     assert_int_equal(noise_write_resp(&peer.rekey, resp, NULL, 0), 0);
     peer_seal(&peer, &carrier, HEAD(WIRE_REKEY_RESP), resp, sizeof resp);
@@ -257,7 +257,7 @@ static void old_secrets_are_wiped(void **state)
     struct peer peer;
     struct carrier carrier;
     uint8_t body[WIRE_RECORD_MAX], nothing[1];
-    size_t size;
+    size_t size = 0;
     peer_open_agent(&peer, &carrier, 0);
     is_nowhere_in(&carrier, peer.handshake.ck, NOISE_HASH_SIZE);
     is_nowhere_in(&carrier, peer.handshake.cipher.key, NOISE_KEY_SIZE);

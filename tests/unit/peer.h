@@ -31,7 +31,7 @@ static inline size_t peer_give(struct carrier *carrier, const void *data, size_t
 /* false: there are fewer bytes. */
 static inline bool peer_take(struct carrier *carrier, void *out, size_t size)
 {
-    size_t there;
+    size_t there = 0;
     const uint8_t *tx = carrier_tx(carrier, &there);
     if (there < size)
         return false;
@@ -124,7 +124,7 @@ static inline void peer_seal(struct peer *peer, struct carrier *carrier, uint32_
 static inline int peer_open(struct peer *peer, struct carrier *carrier, uint8_t *body, size_t *size)
 {
     static uint8_t record[WIRE_RECORD_MAX];
-    size_t there;
+    size_t there = 0;
     const uint8_t *tx = carrier_tx(carrier, &there);
     if (there < WIRE_SIZE_SIZE)
         return -1;
