@@ -1,7 +1,8 @@
 /* The Kubernetes API: HTTP requests by libcurl's multi interface in the libuv loop.
  *
  * One struct api is one server and one user. No callback runs inside the call that asked for it. Bodies are bounded.
- * Tokens are never logged. A `Warning:` header is logged once for each text and counted. */
+ * Tokens are never logged. A `Warning:` header is logged once for each text and counted. The program ignores SIGPIPE.
+ */
 #ifndef KTVPN_CLIENT_KUBE_API_H
 #define KTVPN_CLIENT_KUBE_API_H
 
@@ -22,7 +23,7 @@ struct api;
 struct api_request;
 
 struct api_response {
-    int status;               /* of HTTP; 0: there was none, error says why */
+    int status;               /* of HTTP; 0: there was none, or the connection broke before its end: error says why */
     const struct cJSON *json; /* the body, NULL when it is not JSON; both are valid during the callback only */
     const char *body;
     size_t size;
@@ -31,39 +32,43 @@ struct api_response {
 };
 
 struct api_call {
-    const char *method;        /* "GET", "POST", "PATCH", "DELETE" */
-    const char *path;          /* "/api/v1/...?..." below the server's prefix, already percent-encoded */
-    const struct cJSON *body;  /* NULL: none; serialised inside the call */
-    const char *content_type;  /* NULL: application/json */
-    const char *what;          /* for errors: "create the agent's Job in namespace ems" */
+    const char *method;       /* "GET", "POST", "PATCH", "DELETE" */
+    const char *path;         /* "/api/v1/...?..." below the server's prefix, already percent-encoded */
+    const struct cJSON *body; /* NULL: none; serialised inside the call */
+    const char *content_type; /* NULL: application/json */
+    const char *what;         /* for errors: "create the agent's Job in namespace ems" */
     void *context;
-    /* Once, at the end: also of a stream (then the body is empty when the status is 2xx), but not after api_cancel(). */
+    /* Once, at the end: also of a stream (then the body is empty when the status is 2xx), but not after api_cancel().
+     */
     void (*done)(void *context, const struct api_response *response);
     /* Not NULL: the answer is a stream, given line by line (a watch's events; a log's lines), without the newline. */
     void (*line)(void *context, const char *line, size_t size);
 };
 
 /* 0, -ENOMEM, -EINVAL (a server URL or PEM that libcurl does not take). `config` must outlive the api. */
-KT_MUST_USE int api_open(struct api **out, struct uv_loop_s *loop, const struct kubeconfig *config, struct error *error);
-/* Cancels what runs; `on_closed` (may be NULL) comes later on the loop, after which all memory is gone. */
+KT_MUST_USE int api_open(struct api **out, struct uv_loop_s *loop, const struct kubeconfig *config,
+                         struct error *error);
+/* Cancels what runs; `on_closed` (may be NULL) comes later on the loop, after which all memory is gone. May be called
+ * in any callback. NULL: only on_closed is not called. */
 void api_close(struct api *api, void (*on_closed)(void *context), void *context);
 
 /* NULL: no memory. What `call` points to is copied. The request is the api's; it is gone after done(). */
 KT_MUST_USE struct api_request *api_send(struct api *api, const struct api_call *call);
-/* done() will not be called. The request is invalid afterwards. */
+/* done() will not be called. The request is invalid afterwards. May be called in any callback, its own too. NULL is
+ * fine. */
 void api_cancel(struct api_request *request);
 
-/* A new CURL easy handle with this server's URL and `path`, TLS, authentication, proxy and time-outs set, HTTP/1.1 only: for the
- * port-forward's own connection. The caller cleans it up. NULL: no memory. *headers gets the request's header list
- * (Authorization, ...), which the caller extends, sets and frees (struct curl_slist). */
+/* A new CURL easy handle with this server's URL and `path`, TLS, authentication, proxy and time-outs set, HTTP/1.1
+ * only: for the port-forward's own connection. The caller cleans it up. NULL: no memory. *headers gets the request's
+ * header list (Authorization, ...; no Host), which the caller extends, sets and frees (struct curl_slist). */
 struct curl_slist;
-void *api_new_easy(const struct api *api, const char *path, struct curl_slist **headers);
+void *api_new_easy(struct api *api, const char *path, struct curl_slist **headers);
 /* What a failed CURLcode of such a handle means to the user. `what` as in struct api_call. Returns a negative errno. */
 int api_easy_error(const struct api *api, void *easy, int curl_code, const char *what, struct error *error);
 /* Fills `error` from an HTTP answer that is no success (a Status JSON or plain text). Returns a negative errno. */
 int api_status_error(int status, const char *body, size_t size, const char *what, struct error *error);
 
-/* The addresses at which the server was reached so far (peers of its connections), at most `max`: they must stay out of the tunnel. */
+/* The addresses that were dialled for the server so far, at most `max`: they must stay out of the tunnel. */
 size_t api_peers(const struct api *api, struct address *out, size_t max);
 /* `Warning:` headers seen. */
 unsigned api_warnings(const struct api *api);
