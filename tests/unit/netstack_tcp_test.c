@@ -589,7 +589,7 @@ static void fail_nth(struct fixture *f, void *argument)
 static void test_no_memory(void **state)
 {
     (void)state;
-    for (unsigned long nth = 1; nth < 40; nth++) {
+    for (unsigned long nth = 1; nth < 20; nth++) {
         unsigned long off = 0;
         uint16_t port;
         int listener = fixture_serve(SOCK_STREAM, &port);
@@ -599,9 +599,9 @@ static void test_no_memory(void **state)
             int server = fixture_accept(listener);
             char byte;
             (void)!send(client, "x", 1, MSG_NOSIGNAL);
-            (void)!recv(server, &byte, 1, 0);
-            (void)!send(server, "x", 1, MSG_NOSIGNAL);
-            (void)!recv(client, &byte, 1, 0);
+            /* It may be the first try's, which died: then nobody answers the client. */
+            if (recv(server, &byte, 1, 0) == 1 && send(server, "x", 1, MSG_NOSIGNAL) == 1)
+                (void)!recv(client, &byte, 1, 0);
             close(server);
             close(client);
         }
