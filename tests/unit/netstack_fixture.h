@@ -62,6 +62,7 @@ struct fixture {
     bool is_cut;    /* packets are lost in both directions, as when a carrier dies */
     bool is_paused; /* output has no room at all */
     bool is_blocked;
+    void (*tap)(const uint8_t *packet, size_t size); /* sees what comes in */
     uint8_t packet[sizeof(struct virtio_net_hdr) + 65536];
 };
 
@@ -186,6 +187,8 @@ static inline void fixture_on_tun(uv_poll_t *poll, int status, int events)
         ssize_t n = read(fixture->tun, fixture->packet, sizeof fixture->packet);
         if (n <= (ssize_t)sizeof(struct virtio_net_hdr))
             break;
+        if (fixture->tap != NULL)
+            fixture->tap(fixture->packet + sizeof(struct virtio_net_hdr), (size_t)n - sizeof(struct virtio_net_hdr));
         if (!fixture->is_cut)
             netstack_input(fixture->netstack, fixture->packet + sizeof(struct virtio_net_hdr),
                            (size_t)n - sizeof(struct virtio_net_hdr));
