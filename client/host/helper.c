@@ -199,7 +199,7 @@ int helper_open_tun(struct helper *helper, struct helper_device *device, uint16_
                     const struct address *v6, struct error *error)
 {
     struct helper_request request = {.operation = HELPER_OPEN_TUN, .mtu = mtu, .v4 = *v4, .v6 = *v6};
-    struct helper_answer answer;
+    struct helper_answer answer = {.rc = -EPIPE};
     int fd;
     int rc = ask(helper, &request, &answer, &fd, error);
     if (rc != 0)
@@ -208,7 +208,7 @@ int helper_open_tun(struct helper *helper, struct helper_device *device, uint16_
         return say(error, &answer);
     if (fd < 0)
         return give_up(helper, -EPIPE, error);
-    *device = (struct helper_device){.fd = fd, .index = answer.index};
+    *device = (struct helper_device){.fd = fd, .index = answer.index, .has_v6 = answer.has_v6 != 0};
     memcpy(device->name, answer.name, sizeof device->name - 1);
     return 0;
 }
@@ -217,7 +217,7 @@ static int change_route(struct helper *helper, enum helper_operation operation, 
                         struct error *error)
 {
     struct helper_request request = {.operation = operation, .to = *to};
-    struct helper_answer answer;
+    struct helper_answer answer = {.rc = -EPIPE};
     int fd;
     int rc = ask(helper, &request, &answer, &fd, error);
     if (rc != 0 || answer.rc == 0)

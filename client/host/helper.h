@@ -15,6 +15,7 @@
 #ifndef KTVPN_CLIENT_HOST_HELPER_H
 #define KTVPN_CLIENT_HOST_HELPER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "client/error.h"
@@ -43,6 +44,7 @@ struct helper_device {
     int fd;                       /* of the TUN: non-blocking, O_CLOEXEC, IFF_VNET_HDR with TUN_F_CSUM; the caller's */
     char name[HELPER_DEVICE_MAX]; /* "ktvpn0", or the first free one */
     unsigned index;
+    bool has_v6; /* false: `v6` was none, or IPv6 is switched off on this machine; then its routes are -EAFNOSUPPORT */
 };
 /* Sets MTU, txqueuelen and addresses (family ADDRESS_NONE: none), brings the device up and takes it over. A second call
  * is -EBUSY. -EPIPE: the helper is gone, as for all below. */

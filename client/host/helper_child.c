@@ -92,9 +92,24 @@ static struct helper_answer start(struct child *child, const struct privilege_us
     return failed(HELPER_STEP_IDENTITY, privilege_keep_net_admin(user));
 }
 
-static int add_address(struct child *child, const struct address *address)
+/* net.ipv6.conf.*.disable_ipv6, or a kernel without it: no reason to go without IPv4. */
+static bool is_without_v6(int rc)
 {
-    return address->family == ADDRESS_NONE ? 0 : device_add_address(&child->rtnl, child->index, address);
+    return rc == -EACCES || rc == -EAFNOSUPPORT || rc == -EOPNOTSUPP;
+}
+
+static int add_addresses(struct child *child, const struct helper_request *request)
+{
+    int rc = request->v4.family != ADDRESS_NONE ? device_add_address(&child->rtnl, child->index, &request->v4) : 0;
+    if (rc != 0)
+        return rc;
+    child->v4 = request->v4;
+    if (request->v6.family == ADDRESS_NONE)
+        return 0;
+    rc = device_add_address(&child->rtnl, child->index, &request->v6);
+    if (rc == 0)
+        child->v6 = request->v6;
+    return is_without_v6(rc) ? 0 : rc;
 }
 
 static struct helper_answer open_tun(struct child *child, const struct helper_request *request)
@@ -104,24 +119,31 @@ static struct helper_answer open_tun(struct child *child, const struct helper_re
     int rc = device_bring_up(&child->rtnl, child->index, request->mtu);
     if (rc != 0)
         return failed(HELPER_STEP_LINK, rc);
-    rc = add_address(child, &request->v4);
-    if (rc == 0)
-        rc = add_address(child, &request->v6);
+    rc = add_addresses(child, request);
     if (rc != 0)
         return failed(HELPER_STEP_ADDRESS, rc);
-    child->v4 = request->v4;
-    child->v6 = request->v6;
-    struct helper_answer done = {.index = child->index};
+    struct helper_answer done = {.index = child->index, .has_v6 = child->v6.family == ADDRESS_V6};
     memcpy(done.name, child->name, sizeof done.name);
     return done;
 }
 
+/* The device is the parent's now, has an address of the family, and room for one route more. */
+static int check_route(const struct child *child, const struct address *source)
+{
+    if (child->tun >= 0)
+        return -ENODEV;
+    if (source->family == ADDRESS_NONE)
+        return -EAFNOSUPPORT;
+    return child->routes == HELPER_ROUTES_MAX ? -E2BIG : 0;
+}
+
 static struct helper_answer add_route(struct child *child, const struct cidr *to)
 {
-    if (child->tun >= 0 || child->routes == HELPER_ROUTES_MAX)
-        return failed(HELPER_STEP_ROUTE, child->tun >= 0 ? -ENODEV : -E2BIG);
     const struct address *source = to->address.family == ADDRESS_V6 ? &child->v6 : &child->v4;
-    int rc = device_add_route(&child->rtnl, child->index, to, source);
+    int rc = check_route(child, source);
+    if (rc != 0)
+        return failed(HELPER_STEP_ROUTE, rc);
+    rc = device_add_route(&child->rtnl, child->index, to, source);
     child->routes += rc == 0;
     return failed(HELPER_STEP_ROUTE, rc);
 }

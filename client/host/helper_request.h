@@ -37,6 +37,7 @@ struct helper_answer {
     int32_t rc;
     uint32_t step;  /* enum helper_step */
     uint32_t index; /* HELPER_OPEN_TUN: with the descriptor as SCM_RIGHTS */
+    uint32_t has_v6;
     char name[16];
 };
 

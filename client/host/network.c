@@ -108,7 +108,10 @@ static bool parse(struct raw_route *raw, const struct nlmsghdr *message)
         return false;
     *raw = (struct raw_route){.to.family = (uint8_t)family, .prefix = head->rtm_dst_len, .table = head->rtm_table};
     const struct nlattr *attribute;
-    mnl_attr_for_each(attribute, message, sizeof *head) get_attribute(raw, attribute, family);
+    mnl_attr_for_each(attribute, message, sizeof *head)
+    {
+        get_attribute(raw, attribute, family);
+    }
     return raw->prefix <= 8 * address_size(&raw->to);
 }
 

@@ -24,7 +24,7 @@
 #include "common/mem.h"
 
 #define TURN_PACKETS 64 /* then others on the loop have their turn */
-#define TURN_BYTES (1024 * 1024)
+#define TURN_BYTES ((size_t)1024 * 1024)
 #define ALIGN_SIZE 2 /* in front of VNET_SIZE: the IP header is aligned to 4 */
 
 enum tun_state { TUN_READING, TUN_FULL, TUN_RESUMED, TUN_FAILED, TUN_CLOSED };

@@ -418,7 +418,8 @@ static void be_hostile(int fd)
     struct cidr to = cidr_of("10.223.0.0/16");
     CHECK(helper_remove_route(&helper, &to, &error) == 0);
     CHECK(helper_remove_route(&helper, &to, &error) == -ESRCH);
-    /* A route of another device is not ours to remove. */
+    /* A route of another device is not ours to hide or to remove. */
+    route(&helper, "10.99.0.0/16", -EEXIST);
     to = cidr_of("10.99.0.0/16");
     CHECK(helper_remove_route(&helper, &to, &error) == -ESRCH);
     helper_stop(&helper);
@@ -437,6 +438,64 @@ static void hostile_requests_change_nothing(void **state)
     release(&holder);
     assert_true(says("ip route", "10.99.0.0/16 dev lan0"));
     assert_true(device_is_gone());
+    netns_leave(&netns);
+}
+
+static void hold_device_without_v6(int fd)
+{
+    struct helper helper;
+    struct helper_device device;
+    start(&helper);
+    open_tun(&helper, &device);
+    CHECK(!device.has_v6);
+    route(&helper, "10.222.0.0/16", 0);
+    route(&helper, "fd12::/64", -EAFNOSUPPORT);
+    tell(fd, helper.pid);
+    wait_for_release(fd);
+}
+
+static void a_machine_without_ipv6_is_fine(void **state)
+{
+    (void)state;
+    struct netns netns;
+    struct holder holder;
+    netns_enter(&netns);
+    run("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 && echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6");
+    hold(&holder, hold_device_without_v6);
+    (void)told(&holder);
+    assert_true(says("ip route get 10.222.7.7", "src 198.18.0.2"));
+    release(&holder);
+    netns_leave(&netns);
+}
+
+static void fill_the_table(int fd)
+{
+    struct helper helper;
+    struct helper_device device;
+    struct error error = {.text = ""};
+    (void)fd;
+    start(&helper);
+    open_tun(&helper, &device);
+    CHECK(device.has_v6);
+    for (uint32_t i = 0; i < HELPER_ROUTES_MAX; i++) {
+        struct address address = address_v4(0x0a000000u + i);
+        struct cidr to = cidr_of_address(&address);
+        CHECK(helper_add_route(&helper, &to, &error) == 0);
+    }
+    route(&helper, "10.222.0.0/16", -E2BIG);
+    struct cidr to = cidr_of("10.0.0.7/32");
+    CHECK(helper_remove_route(&helper, &to, &error) == 0);
+    route(&helper, "10.222.0.0/16", 0);
+}
+
+static void routes_have_a_ceiling(void **state)
+{
+    (void)state;
+    struct netns netns;
+    struct holder holder;
+    netns_enter(&netns);
+    hold(&holder, fill_the_table);
+    release(&holder);
     netns_leave(&netns);
 }
 
@@ -600,6 +659,8 @@ int main(void)
         cmocka_unit_test(sudo_makes_both_the_user),
         cmocka_unit_test(bad_sudo_ids_are_refused),
         cmocka_unit_test(hostile_requests_change_nothing),
+        cmocka_unit_test(a_machine_without_ipv6_is_fine),
+        cmocka_unit_test(routes_have_a_ceiling),
         cmocka_unit_test(only_kill_9_ends_the_helper_and_it_is_noticed),
         cmocka_unit_test(two_in_one_namespace_have_two_names),
         cmocka_unit_test(x5_each_lack_is_told),
