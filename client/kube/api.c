@@ -581,6 +581,11 @@ size_t api_peers(const struct api *api, struct address *out, size_t max)
     return count;
 }
 
+struct uv_loop_s *api_loop(const struct api *api)
+{
+    return api->loop;
+}
+
 unsigned api_warnings(const struct api *api)
 {
     return api->warnings;

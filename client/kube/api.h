@@ -70,6 +70,8 @@ int api_status_error(int status, const char *body, size_t size, const char *what
 
 /* The addresses that were dialled for the server so far, at most `max`: they must stay out of the tunnel. */
 size_t api_peers(const struct api *api, struct address *out, size_t max);
+/* The loop that it was opened with. */
+struct uv_loop_s *api_loop(const struct api *api);
 /* `Warning:` headers seen. */
 unsigned api_warnings(const struct api *api);
 
