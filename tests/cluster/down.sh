@@ -35,9 +35,12 @@ stop_containers() {
 
 # The pods' network namespaces are those that $node has a veth into.
 remove_pod_networks() {
-    local ns
+    local ns result id
     for ns in $(ip -n "$node" netns list-id 2>/dev/null | grep -o 'cni-[0-9a-f-]*'); do ip netns del "$ns"; done
-    rm -f /var/lib/cni/results/"$node"-*
+    for result in /var/lib/cni/results/"$node"-*-eth0; do
+        id=${result##*/"$node"-} id=${id%-eth0}
+        rm -f "$result" "/var/lib/cni/results/cni-loopback-$id-lo"
+    done
 }
 
 unmount_all() { awk -v d="$state/" 'index($2, d) == 1 { print $2 }' /proc/mounts | sort -r | while read -r m; do umount -l "$m"; done; }
@@ -55,5 +58,5 @@ done
 find /var/log/containers -lname "$state/*" -delete 2>/dev/null
 for ns in $laptop $world $node; do [ ! -e "/run/netns/$ns" ] || ip netns del "$ns"; done
 rm -rf "/etc/netns/$laptop" "$state"
-rmdir /etc/netns /run/containerd/s /run/containerd /var/lib/cni/results /var/lib/cni /var/log/containers 2>/dev/null
+rmdir /etc/netns /var/lib/kubelet/device-plugins /var/lib/kubelet /run/containerd/s /run/containerd /var/lib/cni/results /var/lib/cni /var/log/containers 2>/dev/null
 exit 0
