@@ -15,7 +15,7 @@ CACHE=${KTVPN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ktvpn}/$KEY
 [ "${1:-}" != --print ] || { echo "$CACHE"; exit 0; }
 
 PACKAGES="build-essential cmake ninja-build pkg-config musl-tools dpkg-dev ca-certificates autoconf automake libtool
-  libsodium-dev libuv1-dev libcurl4-openssl-dev libcjson-dev libyaml-dev libmnl-dev libcmocka-dev linux-libc-dev
+  libsodium-dev libuv1-dev libcurl4-openssl-dev libssl-dev libcjson-dev libyaml-dev libmnl-dev libcmocka-dev linux-libc-dev
   clang-14 clang-format-14 clang-tidy-14 cppcheck libclang-rt-14-dev
   python3 python3-pytest iproute2 nftables iptables curl openssl"
 

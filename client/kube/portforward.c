@@ -12,8 +12,10 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <uv.h>
 
 #include "client/kube/connection.h"
@@ -22,6 +24,7 @@
 #include "common/mem.h"
 
 #define DRAIN_READS 16 /* in one turn of LINGER */
+#define TO "forward a port to "
 
 enum portforward_state {
     PORTFORWARD_CONNECTING,
@@ -43,9 +46,9 @@ struct portforward {
     uv_timer_t timer;
     uv_idle_t idle;
     unsigned handles;
-    int wanted; /* STREAM_* of the user */
-    char *what; /* "port-forward to pod NS/POD": begins every error */
-    char *headers;
+    int wanted;           /* STREAM_* of the user */
+    char *what;           /* "forward a port to pod NS/POD" */
+    char *headers, *host; /* host: NULL when it is the URL's */
     char key[WEBSOCKET_KEY_SIZE];
     struct upgrade_answer answer;
     int failure;
@@ -110,7 +113,10 @@ static void fail(struct portforward *pf, int error)
 
 static void fail_because(struct portforward *pf, enum exit_code code, int error, const char *why)
 {
-    fail(pf, error_set(&pf->error, code, error, "%s: %s", pf->what, why));
+    if (pf->state == PORTFORWARD_OPEN)
+        fail(pf, error_set(&pf->error, code, error, "the port-forward to %s ended: %s", pf->what + sizeof TO - 1, why));
+    else
+        fail(pf, error_set(&pf->error, code, error, "cannot %s: %s", pf->what, why));
 }
 
 static void tell_failure(struct portforward *pf)
@@ -142,7 +148,8 @@ static void fail_by_text(struct portforward *pf)
     char escaped[ERROR_TEXT_MAX];
     int error = has_words(text, size, "connection refused") ? -ECONNREFUSED : -ECONNRESET;
     (void)log_escape(escaped, sizeof escaped, text, size);
-    fail(pf, error_set(&pf->error, EXIT_CODE_AGENT, error, "%s: %s%s", pf->what, escaped, advice_for(text, size)));
+    fail(pf,
+         error_set(&pf->error, EXIT_CODE_AGENT, error, "cannot %s: %s%s", pf->what, escaped, advice_for(text, size)));
 }
 
 /* A negative result of channels_*(). */
@@ -272,15 +279,21 @@ static void read_opening(struct portforward *pf)
         read_ports(pf);
 }
 
+static void free_all(struct portforward *pf)
+{
+    kt_free(pf->what);
+    kt_free(pf->host);
+    kt_free_secret(pf->headers, pf->headers == NULL ? 0 : strlen(pf->headers));
+    kt_free(pf);
+}
+
 static void closed_one(struct portforward *pf)
 {
     if (--pf->handles > 0)
         return;
     if (pf->stream.on_closed != NULL)
         pf->stream.on_closed(&pf->stream);
-    kt_free(pf->what);
-    kt_free_secret(pf->headers, pf->headers == NULL ? 0 : strlen(pf->headers));
-    kt_free(pf);
+    free_all(pf);
 }
 
 static void on_idle_closed(uv_handle_t *handle)
@@ -365,38 +378,34 @@ static void on_timer(uv_timer_t *timer)
         fail_because(pf, EXIT_CODE_UNREACHABLE, -ETIMEDOUT, "the API server does not answer");
 }
 
-/* Splits "https://user@host:port/path?query". */
-static bool split_url(const char *url, char **host, const char **target)
+/* Splits "https://user@host:port/path?query". NULL: no memory. */
+static char *split_url(const char *url, const char **target)
 {
     const char *start = strstr(url, "://");
-    if (start == NULL)
-        return false;
-    start += strlen("://");
+    start = start == NULL ? url : start + strlen("://");
     size_t size = strcspn(start, "/");
     const char *at = memchr(start, '@', size);
     *target = start + size;
     if (at != NULL)
         start = at + 1;
-    *host = kt_strndup(start, (size_t)(*target - start));
-    return *host != NULL && **target == '/';
+    return kt_strndup(start, (size_t)(*target - start));
 }
 
 /* Puts the request where flush finds it. */
-static bool put_request(struct portforward *pf)
+static int put_request(struct portforward *pf)
 {
     const char *url = NULL;
-    char *host = NULL, *text = NULL;
     struct upgrade_request request = {.headers = pf->headers, .protocol = CHANNELS_PROTOCOL, .key = pf->key};
+    if (curl_easy_getinfo(pf->easy, CURLINFO_EFFECTIVE_URL, &url) != CURLE_OK || url == NULL)
+        return -EINVAL;
     websocket_new_key(pf->key);
-    if (curl_easy_getinfo(pf->easy, CURLINFO_EFFECTIVE_URL, &url) == CURLE_OK &&
-        split_url(url, &host, &request.target)) {
-        request.host = host;
-        text = upgrade_request_text(&request);
-    }
-    bool is_put = text != NULL && channels_put_raw(&pf->channels, text, strlen(text)) == 0;
+    char *host = split_url(url, &request.target);
+    request.host = pf->host != NULL ? pf->host : host;
+    char *text = host == NULL ? NULL : upgrade_request_text(&request);
+    int rc = text == NULL ? -ENOMEM : channels_put_raw(&pf->channels, text, strlen(text));
     kt_free(host);
     kt_free_secret(text, text == NULL ? 0 : strlen(text));
-    return is_put;
+    return rc;
 }
 
 static void on_connected(void *context, int curl_code)
@@ -408,8 +417,9 @@ static void on_connected(void *context, int curl_code)
         fail(pf, api_easy_error(pf->api, pf->easy, curl_code, pf->what, &pf->error));
         return;
     }
-    if (!put_request(pf)) {
-        fail_because(pf, EXIT_CODE_FAILED, -ENOMEM, "no memory for the request");
+    int rc = put_request(pf);
+    if (rc != 0) {
+        fail_because(pf, EXIT_CODE_FAILED, rc, rc == -ENOMEM ? "no memory" : "the request is too long");
         return;
     }
     pf->state = PORTFORWARD_ANSWER;
@@ -484,27 +494,39 @@ static void portforward_close(struct stream *stream)
 static const struct stream_ops portforward_ops = {
     .read = portforward_read, .write = portforward_write, .want = portforward_want, .close = portforward_close};
 
-/* The lines that libcurl would have sent ("Name:" and "Name;" are its own signs for something else); NULL: -EINVAL or
- * -ENOMEM in *rc. */
-static char *headers_text(const struct curl_slist *list, int *rc)
+/* Appends one of libcurl's header lines ("Name:" and "Name;" are its own signs for something else). */
+static int add_header(struct portforward *pf, const char *line)
 {
-    char *text = kt_strdup("");
-    *rc = text == NULL ? -ENOMEM : 0;
-    for (; list != NULL && *rc == 0; list = list->next) {
-        size_t size = strlen(list->data);
-        if (strpbrk(list->data, "\r\n") != NULL)
-            *rc = -EINVAL;
-        if (*rc != 0 || size == 0 || list->data[size - 1] == ':' || list->data[size - 1] == ';')
-            continue;
-        char *longer = kt_asprintf("%s%s\r\n", text, list->data);
-        *rc = longer == NULL ? -ENOMEM : 0;
-        kt_free_secret(text, strlen(text));
-        text = longer;
+    static const char host[] = "Host: ";
+    size_t size = strlen(line);
+    if (strpbrk(line, "\r\n") != NULL)
+        return -EINVAL;
+    if (size == 0 || line[size - 1] == ':' || line[size - 1] == ';')
+        return 0;
+    if (strncasecmp(line, host, sizeof host - 1) == 0) {
+        kt_free(pf->host);
+        pf->host = kt_strdup(line + sizeof host - 1);
+        return pf->host == NULL ? -ENOMEM : 0;
     }
-    if (*rc == 0 || text == NULL)
-        return text;
-    kt_free_secret(text, strlen(text));
-    return NULL;
+    char *longer = kt_asprintf("%s%s\r\n", pf->headers, line);
+    if (longer == NULL)
+        return -ENOMEM;
+    kt_free_secret(pf->headers, strlen(pf->headers));
+    pf->headers = longer;
+    return 0;
+}
+
+static int take_headers(struct portforward *pf, struct curl_slist *list)
+{
+    pf->headers = kt_strdup("User-Agent: ktvpn/" KTVPN_VERSION "\r\n");
+    int rc = pf->headers == NULL ? -ENOMEM : 0;
+    for (struct curl_slist *at = list; at != NULL; at = at->next) {
+        if (rc == 0)
+            rc = add_header(pf, at->data);
+        sodium_memzero(at->data, strlen(at->data));
+    }
+    curl_slist_free_all(list);
+    return rc;
 }
 
 /* A DNS name, as Kubernetes asks of pods and namespaces: nothing in it needs to be escaped. */
@@ -519,9 +541,7 @@ static int dial(struct portforward *pf, struct uv_loop_s *loop, const char *path
     pf->easy = api_new_easy(pf->api, path, &list);
     if (pf->easy == NULL)
         return -ENOMEM;
-    int rc;
-    pf->headers = headers_text(list, &rc);
-    curl_slist_free_all(list);
+    int rc = take_headers(pf, list);
     if (rc == 0)
         rc = connection_open(&pf->connection, loop, pf->easy, &connection_ops, pf);
     if (rc != 0)
@@ -540,14 +560,12 @@ int portforward_open(struct stream **out, struct api *api, struct uv_loop_s *loo
     pf->stream.ops = &portforward_ops;
     pf->api = api;
     channels_init(&pf->channels, &(struct channels_io){io_read, io_write, pf}, port);
-    pf->what = kt_asprintf("port-forward to pod %s/%s", name_space, pod);
+    pf->what = kt_asprintf(TO "pod %s/%s", name_space, pod);
     char *path = kt_asprintf("/api/v1/namespaces/%s/pods/%s/portforward?ports=%u", name_space, pod, (unsigned)port);
     int rc = pf->what == NULL || path == NULL ? -ENOMEM : dial(pf, loop, path);
     kt_free(path);
     if (rc != 0) {
-        kt_free(pf->what);
-        kt_free_secret(pf->headers, pf->headers == NULL ? 0 : strlen(pf->headers));
-        kt_free(pf);
+        free_all(pf);
         return rc;
     }
     (void)uv_idle_init(loop, &pf->idle); /* neither can fail */

@@ -15,7 +15,7 @@
 
 #define PORTFORWARD_ERROR_MAX CHANNELS_TEXT_MAX /* bytes of the error channel's text that are kept */
 #define PORTFORWARD_HEAD_MAX CHANNELS_IN_SIZE   /* of the answer to the upgrade */
-#define PORTFORWARD_OPEN_MS 20000               /* to both ports' messages */
+#define PORTFORWARD_OPEN_MS 10000               /* to both ports' messages */
 #define PORTFORWARD_BODY_MS 2000                /* for the text of a refusal */
 #define PORTFORWARD_CLOSE_MS 1000               /* from our Close frame to the server's end of the connection */
 
