@@ -15,11 +15,14 @@
 #include "common/cidr.h"
 #include "common/dns.h"
 
-#define NAMES_PENDING_MAX 1024 /* queries under way; beyond it the oldest gets SERVFAIL */
+#define NAMES_PENDING_MAX 1024                    /* queries under way; beyond it the oldest gets SERVFAIL */
+#define NAMES_PENDING_BYTES_MAX (4 * 1024 * 1024) /* of their messages; the same */
+#define NAMES_OUTSIDE_MAX 256                     /* of them with a socket of their own; the same */
 #define NAMES_TIMEOUT_MS 5000
 #define NAMES_SERVERS_MAX 3
 #define NAMES_KNOWN_MAX 8192 /* services and namespaces */
 #define NAMES_TCP_MAX 64     /* connections of askers */
+#define NAMES_IDLE_MS 10000  /* of such a connection (RFC 7766, 6.2.3) */
 
 struct uv_loop_s;
 struct names;
@@ -27,30 +30,35 @@ struct names;
 struct names_upstream {
     struct address address;
     char device[16]; /* SO_BINDTODEVICE; empty: none */
+    uint16_t port;   /* 0: 53 */
 };
 
 struct names_options {
     const char *cluster_domain; /* "cluster.local" */
     const char *name_space;
-    const struct names_upstream *upstream; /* the machine's own servers, port 53 */
+    const struct names_upstream *upstream; /* the machine's own servers, at most NAMES_SERVERS_MAX */
     size_t upstreams;
     const struct cidr_set *ranges; /* tunnelled; for reverse names; must outlive */
+    uint64_t timeout_ms;           /* 0: NAMES_TIMEOUT_MS */
+    uint64_t idle_ms;              /* of an asker's TCP connection; 0: NAMES_IDLE_MS */
 };
 
 struct names_ops {
-    /* A DNS message for the cluster; the answer comes by names_answer(). Non-zero: not now (SERVFAIL). */
+    /* A DNS message for the cluster; the answer comes by names_answer(), but not inside this call. Non-zero: not now
+     * (SERVFAIL). */
     int (*ask_cluster)(void *context, uint32_t id, const uint8_t *message, size_t size);
 };
 
+/* What `options` and `ops` point to is copied, but for the ranges. 0 or -errno. */
 KT_MUST_USE int names_open(struct names **out, struct uv_loop_s *loop, const struct names_options *options,
                            const struct names_ops *ops, void *context);
-void names_close(struct names *names); /* memory goes later, on the loop */
+void names_close(struct names *names); /* memory goes later, on the loop; NULL is fine */
 uint16_t names_port(const struct names *names);
 /* An empty message: no server answered. */
 void names_answer(struct names *names, uint32_t id, const uint8_t *message, size_t size);
 
 enum names_kind { NAMES_SERVICE, NAMES_NAMESPACE };
-/* As the watch tells. -E2BIG beyond NAMES_KNOWN_MAX. */
+/* As the watch tells; twice is once. -E2BIG beyond NAMES_KNOWN_MAX, -EINVAL (no DNS label), -ENOMEM. */
 KT_MUST_USE int names_add(struct names *names, enum names_kind kind, const char *name);
 void names_remove(struct names *names, enum names_kind kind, const char *name);
 
