@@ -1,7 +1,8 @@
 /* A kubeconfig, merged and resolved to the one context that is used, as kubectl does it
  * (k8s.io/client-go/tools/clientcmd: loader.go, client_config.go).
  *
- * Holds secrets: kubeconfig_free() wipes them. Reads files, never the network. Never logs. */
+ * Holds secrets: kubeconfig_free() wipes them. Reads files, never the network. Logs nothing but a warning when the
+ * server is not to be verified. */
 #ifndef KTVPN_CLIENT_KUBE_KUBECONFIG_H
 #define KTVPN_CLIENT_KUBE_KUBECONFIG_H
 
@@ -12,7 +13,7 @@
 #include "client/error.h"
 
 #define KUBECONFIG_FILE_MAX (1024 * 1024) /* bytes of one file */
-#define KUBECONFIG_DEPTH_MAX 64           /* of YAML nesting */
+#define KUBECONFIG_ENTRIES_MAX 2048       /* clusters, users or contexts of one file */
 #define KUBECONFIG_FILES_MAX 64           /* in KUBECONFIG */
 
 struct kubeconfig_blob {
@@ -22,8 +23,8 @@ struct kubeconfig_blob {
 
 struct kubeconfig {
     char *context, *cluster, *user;
-    char *name_space; /* of the context, else "default" */
-    char *server;     /* "https://host:port/prefix", no '/' at the end */
+    char *name_space;      /* of the context, else "default" */
+    char *server;          /* "https://host:port/prefix", no '/' at the end */
     char *tls_server_name; /* NULL: the host of `server` */
     bool insecure;         /* insecure-skip-tls-verify */
     struct kubeconfig_blob ca, certificate, key;
