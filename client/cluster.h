@@ -29,8 +29,9 @@ struct cluster_ops {
     void (*on_name)(void *context, enum names_kind kind, const char *name, bool is_there);
 };
 
+/* Texts must outlive the cluster. */
 struct cluster_options {
-    const struct kubeconfig *config; /* must outlive the cluster */
+    const struct kubeconfig *config;
     const char *name_space;
     const char *image; /* --agent-image, or NULL */
     const char *owner; /* "user@host" */
