@@ -42,7 +42,7 @@ struct agent_wait {
     enum wait_state state;
     struct api_request *request[SLOTS];
     struct agent_status pod; /* pod.pod is empty until one is seen */
-    uint64_t started_ms, events_ms;
+    uint64_t started_ms, events_ms, reading_ms;
     bool events_forbidden;
     uint64_t trouble_ms; /* 0: none */
     char trouble[AGENT_STATUS_REASON_MAX];
@@ -194,6 +194,7 @@ static void pod_changed(struct agent_wait *wait, bool had_node)
         if (wait->state != WAIT_SEEKING)
             return;
         wait->state = WAIT_READING;
+        wait->reading_ms = uv_now(wait->loop);
         step(wait, "agent pod %s runs", pod->pod);
         follow_log(wait);
         return;
@@ -306,6 +307,10 @@ static void tick(struct agent_wait *wait)
     }
     if (wait->trouble_ms != 0 && now - wait->trouble_ms >= AGENT_WAIT_TROUBLE_MS) {
         fail_pod(wait, "does not start", wait->trouble);
+        return;
+    }
+    if (wait->state == WAIT_READING && now - wait->reading_ms >= AGENT_WAIT_KEY_MS) {
+        fail_pod(wait, "runs", "its log tells no key, so its image is none of ktvpn-agent, or the log cannot be read");
         return;
     }
     if (!wait->request[SLOT_WATCH])

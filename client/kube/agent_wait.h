@@ -9,6 +9,7 @@
 #include "client/kube/api.h"
 
 #define AGENT_WAIT_READY_MS 60000  /* in all; then the reason so far is the error */
+#define AGENT_WAIT_KEY_MS 10000    /* the container runs, and its log is silent: it is no agent */
 #define AGENT_WAIT_TROUBLE_MS 4000 /* what the pod complains about may pass for this long; then it is the error */
 #define AGENT_WAIT_NO_POD_MS 10000 /* the Job's controller makes no pod */
 

@@ -222,6 +222,17 @@ static void a_pod_that_never_gets_there(void **state)
     assert_non_null(strstr(bed->error.text, "not ready in time"));
 }
 
+static void a_program_that_tells_no_key(void **state)
+{
+    struct bed *bed = *state;
+    seam_line(seam_find("GET", WATCH), CREATING);
+    one_tick(bed, AGENT_WAIT_KEY_MS);
+    seam_line(seam_find("GET", WATCH), RUNNING);
+    one_tick(bed, AGENT_WAIT_KEY_MS - 1);
+    await_failure(bed, 1);
+    assert_non_null(strstr(bed->error.text, "tells no key"));
+}
+
 static void a_forbidden_watch_or_log_is_the_error(void **state)
 {
     struct bed *bed = *state;
@@ -274,6 +285,7 @@ int main(void)
         WAIT_TEST(no_pod_is_told_by_the_jobs_events),
         WAIT_TEST(no_pod_and_no_right_to_see_events),
         WAIT_TEST(a_pod_that_never_gets_there),
+        WAIT_TEST(a_program_that_tells_no_key),
         WAIT_TEST(a_forbidden_watch_or_log_is_the_error),
         WAIT_TEST(hostile_events_do_nothing),
         WAIT_TEST(a_request_without_memory_is_tried_again),
