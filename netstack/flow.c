@@ -66,6 +66,8 @@ static void finish(struct flow *flow, bool with_reset)
     held_syn_free(flow->syn);
     flow->syn = NULL;
     flow->state = FLOW_DEAD;
+    table->queued -= flow->queued;
+    table->windows -= flow->window > FLOW_OWN_BYTES ? flow->window - FLOW_OWN_BYTES : 0;
     table->count--;
 }
 
@@ -152,7 +154,9 @@ void flow_settle(struct flow *flow)
 static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t size)
 {
     struct flow *flow = arg;
-    (void)size;
+    uint32_t acknowledged = KT_MIN(size, flow->queued);
+    flow->queued -= acknowledged;
+    flow->netstack->flows.queued -= acknowledged;
     if (flow->has_error && pcb->unsent == NULL && pcb->unacked == NULL)
         flow->must_abort = true;
     return ERR_OK;
@@ -165,6 +169,17 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t error)
         return ERR_VAL; /* lwIP had no memory for a SYN: the client sends it again */
     flow->state = FLOW_OPEN;
     return ERR_OK;
+}
+
+/* lwIP begins with all of TCP_WND. What the SYN-ACK said is less: its field has 16 bits and no scale. */
+static void set_first_window(struct flow *flow)
+{
+    struct tcp_pcb *pcb = flow->pcb;
+    flow->window = FLOW_OWN_BYTES;
+    if ((pcb->flags & TF_WND_SCALE) == 0)
+        return;
+    pcb->rcv_wnd = pcb->rcv_ann_wnd = FLOW_OWN_BYTES;
+    pcb->rcv_ann_right_edge = pcb->rcv_nxt + FLOW_OWN_BYTES;
 }
 
 /* Our socket is connected: so may the client be. */
@@ -183,6 +198,7 @@ static void answer(struct flow *flow)
         tcp_sent(flow->pcb, on_sent);
         tcp_err(flow->pcb, on_error);
         tcp_nagle_disable(flow->pcb);
+        set_first_window(flow);
         netstack->stats.tcp_opened++;
         flow_push(flow);
     }

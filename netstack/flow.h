@@ -18,6 +18,12 @@
 #include "netstack/endpoint.h"
 #include "netstack/pcb_index.h"
 
+/* Memory: each flow may always hold FLOW_OWN_BYTES in each direction, and up to TCP_WND or TCP_SND_BUF as long as all
+ * flows together have not more than FLOW_SHARED_MAX beyond (received: of window granted; to be sent: of bytes in lwIP).
+ */
+#define FLOW_OWN_BYTES (128 * 1024)
+#define FLOW_SHARED_MAX (64 * 1024 * 1024)
+
 enum flow_state { FLOW_DIALLING, FLOW_ANSWERING, FLOW_OPEN, FLOW_DRAINING, FLOW_DEAD };
 
 struct netstack;
@@ -36,11 +42,13 @@ struct flow {
 
     /* From packets to the socket. */
     struct flow_chunk *first, *last; /* what the socket did not take yet */
+    uint32_t window;                 /* bytes that the client may have under way or here */
     uint32_t heard_tick;             /* when data came last */
     bool has_fin;                    /* the client's FIN came */
     bool is_shut;                    /* and was passed on */
     bool is_deaf;                    /* the socket takes nothing more: what comes is thrown away */
     /* From the socket to packets. */
+    uint32_t queued; /* in lwIP, not yet acknowledged */
     bool has_eof;    /* the socket's end was read, and lwIP has it as FIN */
     bool has_error;  /* the socket was reset: RST follows the last byte */
     bool must_abort; /* found inside of lwIP's callbacks, done after it */
@@ -54,7 +62,8 @@ struct flow_table {
     struct pcb_index pcbs;
     struct flow *bucket[PCB_BUCKETS];
     struct list touched, waiting_small, waiting_bulk, half_closed, draining, dead;
-    uint32_t count; /* all that are not DEAD */
+    uint64_t windows, queued; /* of all flows together; windows: beyond FLOW_OWN_BYTES each */
+    uint32_t count;           /* all that are not DEAD */
 };
 
 KT_MUST_USE int flow_table_init(struct netstack *netstack);

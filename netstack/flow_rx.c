@@ -24,9 +24,22 @@ struct flow_chunk {
     uint8_t data[];
 };
 
-/* Opens the window by what has left us. */
-static void credit(struct flow *flow, size_t size)
+/* A window that is in use grows, so that one flow gets what the path can carry and 10,000 idle ones promise little. */
+static size_t growth(struct flow *flow, size_t used)
 {
+    uint64_t *shared = &flow->netstack->flows.windows;
+    if (flow->pcb == NULL || (flow->pcb->flags & TF_WND_SCALE) == 0 || *shared >= FLOW_SHARED_MAX)
+        return 0;
+    size_t size = KT_MIN(used, (size_t)TCP_WND - flow->window);
+    flow->window += (uint32_t)size;
+    *shared += size;
+    return size;
+}
+
+/* Opens the window by what has left us. */
+static void credit(struct flow *flow, size_t used)
+{
+    size_t size = used + growth(flow, used);
     for (; flow->pcb != NULL && size > 0; size -= KT_MIN(size, 0xffff))
         tcp_recved(flow->pcb, (u16_t)KT_MIN(size, 0xffff));
 }

@@ -62,6 +62,8 @@ static size_t flow_room(const struct flow *flow)
         return 0;
     if (pcb->snd_lbb - pcb->snd_nxt >= UNSENT_MAX || pcb->snd_queuelen + 4 >= TCP_SND_QUEUELEN)
         return 0;
+    if (flow->queued >= FLOW_OWN_BYTES && flow->netstack->flows.queued >= FLOW_SHARED_MAX)
+        return 0; /* its own ACK wakes it */
     size_t mss = segment_size(pcb);
     if (pcb->snd_buf < mss && pcb->unacked != NULL)
         return 0; /* rather a whole segment later */
@@ -135,6 +137,8 @@ static void on_bytes(struct flow *flow, ssize_t got, size_t asked)
         flow->must_abort = true; /* no memory: bytes are lost */
         return;
     }
+    flow->queued += (uint32_t)got;
+    flow->netstack->flows.queued += (uint64_t)got;
     if ((size_t)got < asked && !flow->endpoint.has_ended)
         flow->endpoint.is_readable = false; /* a stream that gave less is empty */
     flow_push(flow);

@@ -56,6 +56,7 @@
 #define TCP_RCV_SCALE 5              /* 65535 << 5 = 2 MiB >= TCP_WND */
 #define TCP_WND (1024 * 1024)        /* 1 Gbit/s at 8 ms */
 #define TCP_SND_BUF (1024 * 1024)
+#define TCP_WND_UPDATE_THRESHOLD TCP_MSS /* a flow's window begins small: a quarter of TCP_WND would be more than all of it */
 #define TCP_SND_QUEUELEN 1024        /* pbufs; flow.c stops reading before it, so it bounds the walk to the list's end */
 #define TCP_SNDLOWAT TCP_MSS
 #define TCP_OVERSIZE 0               /* right-sized pbufs: an idle flow with 100 unacknowledged bytes pins 200, not 64 KiB */
