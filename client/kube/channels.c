@@ -21,6 +21,7 @@ enum { CHANNEL_DATA = 0, CHANNEL_ERROR = 1 };
 #define CLOSE_NORMAL 1000
 
 _Static_assert(PEEK >= WEBSOCKET_HEAD_MAX + WEBSOCKET_CONTROL_MAX, "a control frame is looked at as a whole");
+_Static_assert(CHANNELS_FRAME_MIN <= CHANNELS_FRAME_MAX, "out holds the largest frame");
 
 void channels_init(struct channels *c, const struct channels_io *io, uint16_t port)
 {
