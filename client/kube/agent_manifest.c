@@ -1,13 +1,14 @@
 /* The Job's fixed part is agent_job.json; here its names and its image are filled in. Why it looks as it does:
  *
- *   backoffLimit 0, Never   a pod is tried once: what went wrong is told to the user, and a new try is a new Job with a
- * new key ttl, activeDeadline     what a killed client leaves behind goes by itself: the agent leaves without a client,
- * the Job 60 s later no probe                the client waits for the agent's first log line, which comes sooner than
- * any probe; each exec probe would cost the node a process in the container securityContext         all that Pod
- * Security "restricted" asks for requests and limits     a ResourceQuota refuses pods without them; the limits are
- * ceilings, not what is used inject off              a sidecar's proxy would stand between the agent and the pods; each
- * mesh has its own key, as label or annotation no service links        or the environment of the agent would hold every
- * Service of the namespace
+ *   backoffLimit 0, Never   a pod is tried once: what went wrong is told to the user, and a new try is a new Job and key
+ *   ttl, activeDeadline     what a killed client leaves goes by itself: the agent leaves without a client, the Job 60 s
+ *                           later
+ *   no probe                the client waits for the agent's first log line, which comes sooner than any probe; and each
+ *                           exec probe would cost the node a process in the container
+ *   securityContext         all that Pod Security "restricted" asks for
+ *   requests and limits     a ResourceQuota refuses pods without them; the limits are ceilings, not what is used
+ *   inject off              a mesh's proxy would stand between the agent and the pods; each mesh has its own key
+ *   no service links        or the environment of the agent would hold every Service of the namespace
  *
  * The pod names its ConfigMap, so the name is the client's choice and not the API's (generateName). */
 #include "client/kube/agent_manifest.h"

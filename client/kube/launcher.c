@@ -2,11 +2,12 @@
  *
  *   BEGINNING  on the loop's next turn
  *   FINDING    list nodes; where that is forbidden or gives nothing, the namespace's pods: which image, which nodes
- * (image_pick) CREATING   POST the Job, under a name of our own WAITING    POST the ConfigMap, owned by the Job, and
- * wait for the pod and its key (agent_wait), both at once: the kubelet waits for the ConfigMap, but tries only every
- * half second, so nothing may come before it READY      on_ready; nothing is watched any more: the tunnel knows sooner
- * than the API when the agent is gone FAILED     on_failed; the Job is being deleted CLOSING    waits for the
- * deletions, and for a Job that is being created
+ *   CREATING   POST the Job, under a name of our own
+ *   WAITING    POST the ConfigMap, owned by the Job, and wait for the pod and its key (agent_wait), both at once: the
+ *              kubelet waits for the ConfigMap, but tries only every half second, so nothing may come before it
+ *   READY      on_ready; nothing is watched any more: the tunnel knows sooner than the API when the agent is gone
+ *   FAILED     on_failed; the Job is being deleted
+ *   CLOSING    waits for the deletions, and for a Job that is being created
  *
  * With --agent-image there is no FINDING and no ConfigMap. An answer that the current state does not want never comes:
  * leaving a state cancels what it asked for. Only the POST of a Job is awaited, because what it made has to be deleted.
