@@ -1,10 +1,9 @@
 /* The Job's fixed part is agent_job.json; here its names and its image are filled in. Why it looks as it does:
  *
- *   backoffLimit 0, Never   a pod is tried once: what went wrong is told to the user, and a new try is a new Job and key
- *   ttl, activeDeadline     what a killed client leaves goes by itself: the agent leaves without a client, the Job 60 s
- *                           later
- *   no probe                the client waits for the agent's first log line, which comes sooner than any probe; and each
- *                           exec probe would cost the node a process in the container
+ *   backoffLimit 0, Never   a pod is tried once: what went wrong is told to the user, and a new try is a new Job
+ *   ttl, activeDeadline     what a killed client leaves goes by itself: the agent without a client, the Job after it
+ *   no probe                the client waits for the agent's first log line, which comes sooner than any probe; an exec
+ *                           probe would cost the node a process each time
  *   securityContext         all that Pod Security "restricted" asks for
  *   requests and limits     a ResourceQuota refuses pods without them; the limits are ceilings, not what is used
  *   inject off              a mesh's proxy would stand between the agent and the pods; each mesh has its own key
