@@ -188,7 +188,7 @@ static const char *current_context(struct load *load)
 static int find_context(struct load *load, const char *wanted, struct kubeconfig *config, struct entry *out)
 {
     char names[600];
-    const char *name = wanted != NULL ? wanted : current_context(load);
+    const char *current = current_context(load), *name = wanted != NULL ? wanted : current;
     name_contexts(load, names, sizeof names);
     if (load->rc != 0)
         return load->rc;
