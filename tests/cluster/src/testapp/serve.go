@@ -120,12 +120,12 @@ func grpcEcho(w http.ResponseWriter, r *http.Request) {
 
 // script plays what the first line says:
 //
-//	close           send FIN at once, then read until the end
+//	close KEY       send FIN at once, then go on as note
 //	reset           send RST at once
 //	late MS         read until the peer's FIN, wait MS, then answer with length and SHA-256 of what came
 //	deaf            never read again
 //	source N SEED   send N bytes of the seed's stream, then FIN
-//	note KEY        read until the end, and remember for /ending?key=KEY whether it was "eof" or "reset"
+//	note KEY        read until the end, and remember for /ending?key=KEY whether it was "eof" or "reset", and after how many bytes
 func script(c *net.TCPConn) {
 	in := bufio.NewReader(c)
 	line, _ := in.ReadString('\n')
@@ -133,7 +133,8 @@ func script(c *net.TCPConn) {
 	switch word[0] {
 	case "close":
 		c.CloseWrite()
-		io.Copy(io.Discard, in)
+		n, err := io.Copy(io.Discard, in)
+		endings.note(word[1], n, err)
 	case "reset":
 		reset(c)
 	case "late":
@@ -146,8 +147,8 @@ func script(c *net.TCPConn) {
 		c.CloseWrite()
 		io.Copy(io.Discard, in)
 	case "note":
-		_, err := io.Copy(io.Discard, in)
-		endings.note(word[1], err)
+		n, err := io.Copy(io.Discard, in)
+		endings.note(word[1], n, err)
 	}
 }
 
@@ -175,7 +176,7 @@ type notes struct {
 	how map[string]string
 }
 
-func (n *notes) note(key string, err error) {
+func (n *notes) note(key string, bytes int64, err error) {
 	how := "eof"
 	if errors.Is(err, syscall.ECONNRESET) {
 		how = "reset"
@@ -184,7 +185,7 @@ func (n *notes) note(key string, err error) {
 	}
 	n.Lock()
 	defer n.Unlock()
-	n.how[key] = how
+	n.how[key] = fmt.Sprint(how, " ", bytes)
 }
 
 func (n *notes) of(key string) string {
