@@ -42,7 +42,7 @@ struct cluster {
 
     struct launcher *launcher;
     struct launcher_agent agent;
-    bool has_agent, is_doubting;
+    bool has_agent, is_doubting, names_are_known;
     uv_timer_t relaunch_timer;
     uint64_t relaunch_ms; /* 0: the last launch went well */
     struct watch *services, *namespaces;
@@ -259,15 +259,30 @@ static void on_namespace_seen(void *context, enum watch_event event, const struc
     tell_name(context, NAMES_NAMESPACE, object, event != WATCH_DELETED);
 }
 
-static void on_watch_error(void *context KT_UNUSED, const struct error *error)
+static void on_services_synced(void *context)
+{
+    struct cluster *cluster = context;
+    if (!cluster->names_are_known)
+        cluster->ops.on_names_known(cluster->context);
+    cluster->names_are_known = true;
+}
+
+static void on_services_error(void *context, const struct error *error)
 {
     log_info("names: %s", error->text); /* the watch goes on by itself */
+    on_services_synced(context);
+}
+
+static void on_namespaces_error(void *context KT_UNUSED, const struct error *error)
+{
+    log_info("names: %s", error->text);
 }
 
 void cluster_watch_names(struct cluster *cluster)
 {
-    static const struct watch_ops services = {.on_object = on_service, .on_error = on_watch_error};
-    static const struct watch_ops namespaces = {.on_object = on_namespace_seen, .on_error = on_watch_error};
+    static const struct watch_ops services = {
+        .on_object = on_service, .on_synced = on_services_synced, .on_error = on_services_error};
+    static const struct watch_ops namespaces = {.on_object = on_namespace_seen, .on_error = on_namespaces_error};
     char path[128];
     (void)snprintf(path, sizeof path, "/api/v1/namespaces/%s/services", cluster->name_space);
     struct watch_options options = {.path = path, .what = "list the Services"};

@@ -27,6 +27,8 @@ struct cluster_ops {
     void (*on_failed)(void *context, const struct error *error);
     /* A Service of the namespace, or a namespace, that is there (or not any more). */
     void (*on_name)(void *context, enum names_kind kind, const char *name, bool is_there);
+    /* The Services that there are have been told, or cannot be had: once, after cluster_watch_names(). */
+    void (*on_names_known)(void *context);
 };
 
 /* Texts must outlive the cluster. */

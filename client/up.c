@@ -54,7 +54,8 @@ struct up {
     struct tunnel *tunnel;
 
     struct machine machine;
-    int open_parts; /* tunnel, cluster: still leaving */
+    bool is_verified, names_are_known; /* what VERIFYING waits for */
+    int open_parts;                    /* tunnel, cluster: still leaving */
 };
 
 static void leave(struct up *up);
@@ -222,14 +223,28 @@ static void ready(struct up *up)
     detach_ready(up->detach, up->instance.log_path);
 }
 
+/* Ready for the next command of a script: a cluster name was resolved, and the short names are known. */
+static void ready_if_all_is(struct up *up)
+{
+    if (up->state == UP_VERIFYING && up->is_verified && (up->cluster == NULL || up->names_are_known))
+        ready(up);
+}
+
+static void on_names_known(void *context)
+{
+    struct up *up = context;
+    up->names_are_known = true;
+    ready_if_all_is(up);
+}
+
 static void on_verified(void *context, int result)
 {
     struct up *up = context;
+    up->is_verified = true;
     if (result != 0)
         progress_say(&up->progress, "warning: cluster names do not resolve: %s",
                      result == -ENOENT ? "the cluster's DNS does not know kubernetes.default" : strerror(-result));
-    if (up->state == UP_VERIFYING)
-        ready(up);
+    ready_if_all_is(up);
 }
 
 static void on_machine_failed(void *context, const struct error *error)
@@ -256,7 +271,8 @@ static void on_session(struct up *up)
         return;
     progress_say(&up->progress, "warning: cluster names will not resolve, use addresses: %s",
                  rc == -ENOTSUP ? "this machine's name server is on loopback" : strerror(-rc));
-    ready(up);
+    up->is_verified = true;
+    ready_if_all_is(up);
 }
 
 /* --- the tunnel --------------------------------------------------------------------------------------------------- */
@@ -406,7 +422,8 @@ static int open_cluster(struct up *up, struct error *error)
                                            .on_step = on_step,
                                            .on_agent = on_agent,
                                            .on_failed = on_cluster_failed,
-                                           .on_name = on_name};
+                                           .on_name = on_name,
+                                           .on_names_known = on_names_known};
     struct cluster_options options = {
         .config = up->config, .name_space = up->name_space, .image = up->options->agent_image, .owner = up->owner};
     progress_step(&up->progress, now_ms(up), "cluster %s", up->config->server);
