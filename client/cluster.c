@@ -278,7 +278,7 @@ static void on_namespaces_error(void *context KT_UNUSED, const struct error *err
     log_info("names: %s", error->text);
 }
 
-void cluster_watch_names(struct cluster *cluster)
+int cluster_watch_names(struct cluster *cluster)
 {
     static const struct watch_ops services = {
         .on_object = on_service, .on_synced = on_services_synced, .on_error = on_services_error};
@@ -290,8 +290,7 @@ void cluster_watch_names(struct cluster *cluster)
     options = (struct watch_options){.path = "/api/v1/namespaces", .what = "list the namespaces"};
     if (rc == 0 && cluster->sees_namespaces)
         rc = watch_open(&cluster->namespaces, cluster->api, &options, &namespaces, cluster);
-    if (rc != 0)
-        log_warning("short names will not resolve: %s", strerror(-rc));
+    return rc;
 }
 
 /* --- life --------------------------------------------------------------------------------------------------------- */

@@ -43,8 +43,8 @@ struct cluster_options {
 KT_MUST_USE int cluster_open(struct cluster **out, struct uv_loop_s *loop, const struct cluster_options *options,
                              const struct cluster_ops *ops, void *context, struct error *error);
 void cluster_launch(struct cluster *cluster);
-/* on_name comes from now on, for what is there first. */
-void cluster_watch_names(struct cluster *cluster);
+/* on_name comes from now on, for what is there first. -ENOMEM: it does not, nor does on_names_known. */
+KT_MUST_USE int cluster_watch_names(struct cluster *cluster);
 void cluster_doubt(struct cluster *cluster);
 /* A port-forward to the agent's pod. -ENOTCONN: there is no agent now. */
 KT_MUST_USE int cluster_dial(struct cluster *cluster, struct stream **out);

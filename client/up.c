@@ -226,7 +226,7 @@ static void ready(struct up *up)
 /* Ready for the next command of a script: a cluster name was resolved, and the short names are known. */
 static void ready_if_all_is(struct up *up)
 {
-    if (up->state == UP_VERIFYING && up->is_verified && (up->cluster == NULL || up->names_are_known))
+    if (up->state == UP_VERIFYING && up->is_verified && up->names_are_known)
         ready(up);
 }
 
@@ -261,12 +261,14 @@ static void on_session(struct up *up)
         fail(up, &error);
         return;
     }
-    if (up->cluster != NULL)
-        cluster_watch_names(up->cluster);
+    int rc = up->cluster != NULL ? cluster_watch_names(up->cluster) : 0;
+    if (rc != 0)
+        progress_say(&up->progress, "warning: short names will not resolve: %s", strerror(-rc));
+    up->names_are_known = up->cluster == NULL || rc != 0;
     progress_rename(&up->progress, "%s: %zu ranges routed", up->machine.device.name, up->machine.ranges.count);
     up->state = UP_VERIFYING;
     progress_step(&up->progress, now_ms(up), "names: a live query to this machine's name server");
-    int rc = machine_verify(&up->machine);
+    rc = machine_verify(&up->machine);
     if (rc == 0)
         return;
     progress_say(&up->progress, "warning: cluster names will not resolve, use addresses: %s",
