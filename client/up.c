@@ -302,11 +302,29 @@ static void on_tunnel_state(void *context, enum tunnel_state state, const struct
         log_debug("tunnel: %s", error->text);
 }
 
-static void on_doubt(void *context, int error KT_UNUSED)
+/* Without a cluster there is nobody to ask for another agent: what does not work at the start will not work later. */
+static void on_no_agent(struct up *up, int error)
+{
+    bool is_silent = error == -ECONNREFUSED || error == -ETIMEDOUT || error == -EHOSTUNREACH || error == -ENETUNREACH;
+    char text[ADDRESS_STRLEN];
+    struct error failure;
+    (void)address_print_port(&up->options->agent, up->options->agent_port, text);
+    if (is_silent)
+        (void)error_set(&failure, EXIT_CODE_AGENT, error, "no agent answers at %s: %s", text, strerror(-error));
+    else
+        (void)error_set(&failure, EXIT_CODE_AGENT, error,
+                        "what answers at %s is not the agent of this --agent-key: its key is the first line of its log",
+                        text);
+    fail(up, &failure);
+}
+
+static void on_doubt(void *context, int error)
 {
     struct up *up = context;
     if (up->cluster != NULL && up->state != UP_LEAVING)
         cluster_doubt(up->cluster);
+    else if (up->cluster == NULL && up->state == UP_DIALLING)
+        on_no_agent(up, error);
 }
 
 static void on_packet(void *context, uint8_t *packet, size_t size)
