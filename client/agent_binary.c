@@ -12,6 +12,7 @@ const struct agent_binary *agent_binary_find(const char *arch)
     for (size_t i = 0; i < KT_ARRAY_LEN(binaries); i++) {
         if (strcmp(binaries[i].arch, arch) != 0)
             continue;
+        /* cppcheck-suppress comparePointers ; they are the ends of one object, see agent_binary_data.S */
         binaries[i].size = (size_t)(agent_binary_amd64_end - agent_binary_amd64);
         return &binaries[i];
     }

@@ -121,11 +121,11 @@ static bool find_pause(char out[static IMAGE_PICK_NAME_MAX], const cJSON *node)
             if (!cJSON_IsString(name) || !is_pause(name->valuestring))
                 continue;
             bool is_tag = strchr(name->valuestring, '@') == NULL;
-            if ((is_tag || !found) && copy_image(out, name->valuestring)) {
-                found = true;
-                if (is_tag)
-                    return true;
-            }
+            if ((found && !is_tag) || !copy_image(out, name->valuestring))
+                continue;
+            found = true;
+            if (is_tag)
+                return true;
         }
     }
     return found;

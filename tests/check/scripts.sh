@@ -7,7 +7,7 @@ bad() { echo "$1: $2"; rc=1; }
 while IFS= read -r -d '' file; do
     case $(head -c 64 "$file" | head -n 1) in
     '#!'*bash*) bash -n "$file" || bad "$file" "does not parse"
-        grep -qE '^set -[a-z]*[eu]' "$file" || bad "$file" "has no 'set -e' or 'set -u'" ;;
+        grep -qE '^(set -[a-z]*[eu]|\. .*lib\.sh)' "$file" || bad "$file" "has no 'set -e' or 'set -u'" ;;
     '#!'*python*) ;;
     '#!'*) bad "$file" "runs by neither bash nor python3" ;;
     esac

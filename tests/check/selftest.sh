@@ -80,6 +80,7 @@ fails length '501 lines' client/planted.c "$(many 501 'x\n')"
 passes scripts deploy/planted.sh '#!/bin/bash\nset -e\n'
 fails scripts 'does not parse' deploy/planted.sh '#!/bin/bash\nset -e\nif true\n'
 fails scripts "has no 'set -e'" deploy/planted.sh '#!/bin/bash\ntrue\n'
+passes scripts deploy/planted.sh '#!/bin/bash\n. "$(dirname "$0")/lib.sh"\n'
 fails scripts 'does not parse' deploy/planted.py 'def (:\n'
 
 passes cppcheck common/planted.c "$good"
@@ -93,7 +94,7 @@ fails tidy readability-function-size common/planted.c \
     'int f(int a, int b, int c, int d, int e, int f, int g);\nint f(int a, int b, int c, int d, int e, int f, int g)\n{\n    return a + b + c + d + e + f + g;\n}\n'
 fails tidy readability-function-size common/planted.c \
     "$body    if (a) {\n while (a) {\n if (a > 1) {\n if (a > 2) {\n a--;\n}\n}\n}\n}\n    return a;\n}\n"
-fails tidy bugprone- common/planted.c "$body    if (a > 1)\n        a = 2;\n    else\n        a = 2;\n    return a;\n}\n"
+fails tidy bugprone- common/planted.c '#define PLANTED(x) x * 2\nextern int planted;\n'
 fails tidy cert- common/planted.c '#include <stdlib.h>\nint planted(void);\nint planted(void)\n{\n    return rand();\n}\n'
 fails tidy misc- common/planted.c "$body    return a == a;\n}\n"
 

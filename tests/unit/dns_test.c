@@ -409,11 +409,11 @@ static void big_answers_are_bounded(void **state)
     put_head(&cursor, 0x8180, 2, 0);
     put_question(&cursor, "x", DNS_A);
     put_record(&cursor, 999, 5, 2000);
-    uint16_t at = (uint16_t)cursor.at;
+    size_t at = cursor.at;
     cursor_put_u16(&cursor, 0xc00c);
     for (; at < 12 + 7 + 12 + 1998; at += 2)
-        cursor_put_u16(&cursor, 0xc000 | at); /* each points at the one before */
-    cursor_put_u16(&cursor, 0xc000 | at);
+        cursor_put_u16(&cursor, (uint16_t)(0xc000 | at)); /* each points at the one before */
+    cursor_put_u16(&cursor, (uint16_t)(0xc000 | at));
     cursor_put_bytes(&cursor, "\0\1\0\1\0\0\0\5\0\4\1\2\3\4", 14);
     assert_int_equal(dns_parse_answer(&answer, in, cursor.at), -EBADMSG);
 }
