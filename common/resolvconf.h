@@ -1,7 +1,8 @@
 /* /etc/resolv.conf, read (never written): a machine's or a pod's name servers and search list (resolv.conf(5)).
  *
- * Reads it as glibc does: the last of `search` and `domain` wins, a keyword starts its line, what makes no sense is skipped.
- * Names come out in lower case, without the last dot, and only with bytes that a host name or a service name can have. */
+ * Reads it as glibc does: the last of `search` and `domain` wins, a keyword starts its line, what makes no sense is
+ * skipped. Names come out in lower case, without the last dot, and only with bytes that a host name or a service name
+ * can have. */
 #ifndef KTVPN_COMMON_RESOLVCONF_H
 #define KTVPN_COMMON_RESOLVCONF_H
 

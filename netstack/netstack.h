@@ -1,11 +1,12 @@
 /* IP packets on one side, ordinary sockets on the other: the same code for both ends of the tunnel.
  *
- * The owner gives packets to netstack_input() and gets packets by ops->output. For each new flow ops->route says where its
- * socket goes. TCP is lwIP's, but only once the socket's own connect() succeeded: a SYN is held until then, and answered
- * with RST or ICMP unreachable when it fails. UDP flows and ICMP echo are re-originated from connected UDP and ping sockets.
+ * The owner gives packets to netstack_input() and gets packets by ops->output. For each new flow ops->route says where
+ * its socket goes. TCP is lwIP's, but only once the socket's own connect() succeeded: a SYN is held until then, and
+ * answered with RST or ICMP unreachable when it fails. UDP flows and ICMP echo are re-originated from connected UDP and
+ * ping sockets.
  *
- * One netstack belongs to one session; several can live in one process (lwIP's globals are swapped when one is entered).
- * One thread, one loop. Never blocks, never drops TCP: what finds no room at ops->output stays in lwIP. */
+ * One netstack belongs to one session; several can live in one process (lwIP's globals are swapped when one is
+ * entered). One thread, one loop. Never blocks, never drops TCP: what finds no room at ops->output stays in lwIP. */
 #ifndef KTVPN_NETSTACK_NETSTACK_H
 #define KTVPN_NETSTACK_NETSTACK_H
 
@@ -17,8 +18,9 @@
 #include "common/carrier.h"
 #include "common/compiler.h"
 
-#define NETSTACK_FLOWS_MAX 16384 /* TCP; beyond it the longest idle half-closed flow ends first, then SYNs are dropped */
-#define NETSTACK_UDP_MAX 4096    /* beyond it the longest idle UDP flow is replaced */
+#define NETSTACK_FLOWS_MAX \
+    16384                     /* TCP; beyond it the longest idle half-closed flow ends first, then SYNs are dropped */
+#define NETSTACK_UDP_MAX 4096 /* beyond it the longest idle UDP flow is replaced */
 #define NETSTACK_PING_MAX 256
 #define NETSTACK_UDP_IDLE_MS 60000
 #define NETSTACK_PING_IDLE_MS 10000
@@ -50,8 +52,8 @@ struct netstack_route {
 };
 
 struct netstack_ops {
-    /* One packet for the other side; the parts are valid during the call. -ENOBUFS: no room now; it is offered again after
-     * netstack_resume(). */
+    /* One packet for the other side; the parts are valid during the call. -ENOBUFS: no room now; it is offered again
+     * after netstack_resume(). */
     int (*output)(void *context, const struct carrier_part *parts, int count);
     enum netstack_verdict (*route)(void *context, const struct netstack_flow *flow, struct netstack_route *route);
 };
@@ -63,8 +65,8 @@ struct netstack_stats {
 };
 
 /* 0, -ENOMEM, or the error of the loop. `mtu` is the largest packet for output. */
-KT_MUST_USE int netstack_open(struct netstack **out, struct uv_loop_s *loop, uint16_t mtu, const struct netstack_ops *ops,
-                              void *context);
+KT_MUST_USE int netstack_open(struct netstack **out, struct uv_loop_s *loop, uint16_t mtu,
+                              const struct netstack_ops *ops, void *context);
 /* Ends every flow (sockets are reset); `on_closed` (may be NULL) runs later on the loop, when all memory is gone. */
 void netstack_close(struct netstack *netstack, void (*on_closed)(void *context));
 

@@ -1,7 +1,7 @@
 /* Moves bytes between one carrier and one open stream, on the loop: the same at both ends of the tunnel.
  *
- * Reads until the stream is dry, but at most PUMP_READ_MAX a turn; writes what the carrier has sealed, and waits for WRITABLE
- * only when the stream is full. Ticks the carrier. Does not own the stream or the carrier. */
+ * Reads until the stream is dry, but at most PUMP_READ_MAX a turn; writes what the carrier has sealed, and waits for
+ * WRITABLE only when the stream is full. Ticks the carrier. Does not own the stream or the carrier. */
 #ifndef KTVPN_NETSTACK_PUMP_H
 #define KTVPN_NETSTACK_PUMP_H
 
@@ -30,7 +30,8 @@ KT_MUST_USE int pump_open(struct pump **out, struct uv_loop_s *loop, struct stre
 void pump_flush(struct pump *pump);
 /* Stops reading (back-pressure); echo replies wait too, so not for long. */
 void pump_pause(struct pump *pump, bool is_paused);
-/* No callback comes after it; memory goes later, on the loop. Closes the stream too (its on_closed is the pump's business). */
+/* No callback comes after it; memory goes later, on the loop. Closes the stream too (its on_closed is the pump's
+ * business). */
 void pump_close(struct pump *pump);
 
 #endif

@@ -1,7 +1,7 @@
 /* A reliable byte stream that is being dialled or is open, on the loop: what a carrier's bytes travel on.
  *
- * Kinds: plain TCP (here), port-forward (client/kube/portforward.h). Lives in this room because both ends use it and common knows no
- * loop. Its user sets `context` and the callbacks right after opening it.
+ * Kinds: plain TCP (here), port-forward (client/kube/portforward.h). Lives in this room because both ends use it and
+ * common knows no loop. Its user sets `context` and the callbacks right after opening it.
  *
  *   DIALLING --on_open--> OPEN --on_failed (once, also from DIALLING)--> FAILED
  *   in any of them: stream_close(), after which only on_closed comes, later; then the memory is gone. */
@@ -39,7 +39,8 @@ struct stream {
     void (*on_closed)(struct stream *stream);
 };
 
-/* > 0: bytes; 0: the other end closed; -EAGAIN; another negative errno: broken. (No on_failed for what was returned here.) */
+/* > 0: bytes; 0: the other end closed; -EAGAIN; another negative errno: broken. (No on_failed for what was returned
+ * here.) */
 static inline ssize_t stream_read(struct stream *stream, void *out, size_t size)
 {
     return stream->ops->read(stream, out, size);
@@ -59,9 +60,9 @@ static inline void stream_close(struct stream *stream)
     stream->ops->close(stream);
 }
 
-/* Plain TCP: dials `to`, or takes over a connected, non-blocking `fd` (which is closed with it). 0, -ENOMEM, or the loop's error;
- * then a given fd is still the caller's. A refused dial is told by on_failed, a given fd is OPEN at once, without on_open. The
- * dial has no time-out of its own but the kernel's. TCP_NODELAY, TCP_NOTSENT_LOWAT are set. */
+/* Plain TCP: dials `to`, or takes over a connected, non-blocking `fd` (which is closed with it). 0, -ENOMEM, or the
+ * loop's error; then a given fd is still the caller's. A refused dial is told by on_failed, a given fd is OPEN at once,
+ * without on_open. The dial has no time-out of its own but the kernel's. TCP_NODELAY, TCP_NOTSENT_LOWAT are set. */
 KT_MUST_USE int stream_dial_tcp(struct stream **out, struct uv_loop_s *loop, const struct address *to, uint16_t port);
 KT_MUST_USE int stream_from_fd(struct stream **out, struct uv_loop_s *loop, int fd);
 

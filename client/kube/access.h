@@ -1,5 +1,5 @@
-/* Asks beforehand whether the user holds the rights that ktvpn needs (SelfSubjectAccessReview), and prints what is missing
- * as rules of a Role. */
+/* Asks beforehand whether the user holds the rights that ktvpn needs (SelfSubjectAccessReview), and prints what is
+ * missing as rules of a Role. */
 #ifndef KTVPN_CLIENT_KUBE_ACCESS_H
 #define KTVPN_CLIENT_KUBE_ACCESS_H
 
@@ -19,14 +19,16 @@ struct access_need {
 
 struct access;
 
-/* Asks for all needs of `name_space` at once; `needs` (at most ACCESS_NEEDS_MAX) must live until done(). done() gets NULL when the
- * review itself worked (see is_granted), else the error. NULL: no memory. */
-KT_MUST_USE struct access *access_start(struct api *api, const char *name_space, struct access_need *needs, size_t count,
-                                        void (*done)(void *context, const struct error *error), void *context);
+/* Asks for all needs of `name_space` at once; `needs` (at most ACCESS_NEEDS_MAX) must live until done(). done() gets
+ * NULL when the review itself worked (see is_granted), else the error. NULL: no memory. */
+KT_MUST_USE struct access *access_start(struct api *api, const char *name_space, struct access_need *needs,
+                                        size_t count, void (*done)(void *context, const struct error *error),
+                                        void *context);
 void access_cancel(struct access *access);
 
-/* Fills `error` (EXIT_CODE_FORBIDDEN) with verb, resource and namespace of what is missing and the Role rules to add, and returns
- * -EACCES; 0 when nothing is missing. */
-KT_MUST_USE int access_missing(const struct access_need *needs, size_t count, const char *name_space, struct error *error);
+/* Fills `error` (EXIT_CODE_FORBIDDEN) with verb, resource and namespace of what is missing and the Role rules to add,
+ * and returns -EACCES; 0 when nothing is missing. */
+KT_MUST_USE int access_missing(const struct access_need *needs, size_t count, const char *name_space,
+                               struct error *error);
 
 #endif

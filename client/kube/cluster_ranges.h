@@ -1,7 +1,8 @@
 /* Which addresses are the cluster's: the ranges of its Services and pods, found with whatever rights the user has.
  *
  * Services: ServiceCIDR objects; else the error text of a server-side dry run; else around the Services seen.
- * Pods: spec.podCIDRs of the nodes; else a /24 (IPv6: /64) around each pod IP of the namespace (hostNetwork pods left out). */
+ * Pods: spec.podCIDRs of the nodes; else a /24 (IPv6: /64) around each pod IP of the namespace (hostNetwork pods left
+ * out). */
 #ifndef KTVPN_CLIENT_KUBE_CLUSTER_RANGES_H
 #define KTVPN_CLIENT_KUBE_CLUSTER_RANGES_H
 
@@ -10,15 +11,16 @@
 
 struct cluster_ranges {
     struct cidr_set services, pods;
-    const char *services_from, *pods_from; /* for `status`: "ServiceCIDR", "dry run", "Services seen"; "nodes", "pods seen" */
+    const char *services_from,
+        *pods_from; /* for `status`: "ServiceCIDR", "dry run", "Services seen"; "nodes", "pods seen" */
 };
 
 struct cluster_ranges_search;
 
 /* done() gets `error` NULL and the result, or the error. NULL: no memory. */
-KT_MUST_USE struct cluster_ranges_search *
-cluster_ranges_start(struct api *api, const char *name_space,
-                     void (*done)(void *context, const struct cluster_ranges *ranges, const struct error *error), void *context);
+KT_MUST_USE struct cluster_ranges_search *cluster_ranges_start(
+    struct api *api, const char *name_space,
+    void (*done)(void *context, const struct cluster_ranges *ranges, const struct error *error), void *context);
 void cluster_ranges_cancel(struct cluster_ranges_search *search);
 
 /* The pure parts, for tests: each adds to `set`; 0, -ENOENT (nothing of the kind in it), -EBADMSG. */

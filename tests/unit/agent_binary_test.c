@@ -12,8 +12,11 @@ static void the_carried_agent_is_an_elf_program(void **state)
     assert_non_null(binary);
     assert_string_equal(binary->arch, "amd64");
     assert_in_range(binary->size, 10000, 1000000);
-    assert_memory_equal(binary->data, "\x7f" "ELF\2\1\1", 7);
-    assert_int_equal(binary->data[18], 62); /* e_machine */
+    assert_memory_equal(binary->data,
+                        "\x7f"
+                        "ELF\2\1\1",
+                        7);
+    assert_int_equal(binary->data[18], 62);                         /* e_machine */
     assert_null(memmem(binary->data, binary->size, "ld-linux", 8)); /* no dynamic loader */
     assert_ptr_equal(agent_binary_find("amd64"), binary);
 }
