@@ -165,7 +165,7 @@ int yaml_tree_parse(struct yaml_node **out, const uint8_t *data, size_t size, st
     return rc;
 }
 
-/* Recursion ends at YAML_TREE_DEPTH_MAX. */
+/* Recursion ends at YAML_TREE_DEPTH_MAX. NOLINTNEXTLINE(misc-no-recursion) */
 void yaml_tree_free(struct yaml_node *root)
 {
     while (root != NULL) {
