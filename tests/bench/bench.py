@@ -24,6 +24,7 @@ def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", required=True)
     parser.add_argument("--ktvpn", required=True)
+    parser.add_argument("--agent-symbols", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
@@ -68,7 +69,7 @@ def run_load(path, test, flows, seconds, port):
 
 
 def measure(path, measure_, seconds, failures):
-    """kubectl ends when a connection is reset or refused, at times only later: so it is started again, and the measure repeated."""
+    """kubectl ends when a connection is reset or refused, at times only later: it is started again and the measure repeated."""
     name, test, flows, port = measure_
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -117,7 +118,7 @@ def main():
         ktvpn.start()
         rounds([kubectl, ktvpn], args, result)
         if args.profile:
-            profile_ktvpn.run(ktvpn, lambda: run_load(ktvpn, "down", 1, args.seconds, 9001), args.seconds)
+            profile_ktvpn.run(ktvpn, args.agent_symbols, lambda: run_load(ktvpn, "down", 1, args.seconds, 9001), args.seconds)
     except PathError as error:
         print(error, file=sys.stderr)
         return 1

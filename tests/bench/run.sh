@@ -31,5 +31,7 @@ env=$(tests/cluster/env.sh "$name")
 set -a
 eval "$env"
 set +a
-exec python3 -B "$here/bench.py" --name "$name" --ktvpn "$repo/build/release/client/ktvpn" --out "$repo/build/bench/RESULT.json" \
+build=$repo/build/release
+exec python3 -B "$here/bench.py" --name "$name" --ktvpn "$build/client/ktvpn" \
+    --agent-symbols "$build/static-agent/agent/ktvpn-agent.symbols" --out "$repo/build/bench/RESULT.json" \
     --rounds "${ROUNDS:-3}" --seconds "${SECONDS_EACH:-3}" "${profile[@]}"

@@ -61,6 +61,9 @@ def show_rows(head, rows):
 
 
 def show(result):
+    """Nothing when there was no round, which is how to get a profile alone."""
+    if not result["rounds"]:
+        return
     where, loads = result["environment"], [f"{r['load_average'][0]:.2f}" for r in result["rounds"]]
     control = where["congestion_control"]
     print(f"commit {where['commit']}, Linux {where['kernel']}, {where['cpus']} CPUs, TCP congestion control {control['laptop']} "
