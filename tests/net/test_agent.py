@@ -118,6 +118,7 @@ def test_lives_in_an_empty_root(tmp_path):
     """As in a pod of any image: the root holds nothing but the binary and cannot be written, the user is nobody."""
     if "static-agent" not in agent_path():
         pytest.skip("only the static agent does")
+    tmp_path.chmod(0o755)
     shutil.copy(agent_path(), tmp_path / "ktvpn-agent")
     script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
     done = subprocess.run(["unshare", "--mount", "sh", "-c", script, str(tmp_path), "chroot", "--userspec=65532:65532",
