@@ -68,9 +68,10 @@ make_network() {
     connect "$node" eth0 $node_ip "$world" node $world_node_ip
     ip -n "$laptop" route add default via $world_laptop_ip
     ip -n "$node" route add default via $world_node_ip
+    ip -n "$node" route add unreachable $pods # an address that no pod holds
     ip -n "$world" addr add $web_ip/32 dev lo
     ip -n "$world" addr add $printer_ip/32 dev lo
-    in_net "$world" sysctl -qw net.ipv4.ip_forward=1
+    in_net "$world" sysctl -qw net.ipv4.ip_forward=1 net.ipv4.icmp_ratelimit=0 # what is unreachable is told each time
     in_net "$node" sysctl -qw net.ipv4.ip_forward=1
     in_net "$world" nft -f - <<END
 table inet internet {
