@@ -48,8 +48,8 @@ struct up {
     char name_space[64];
     struct instance instance;
     struct control *control;
-    struct cluster *cluster;               /* NULL with --agent */
-    const char *services_from, *pods_from; /* where the ranges were found */
+    struct cluster *cluster; /* NULL with --agent */
+    struct cluster_ranges found;
     struct launcher_agent agent;
     struct tunnel *tunnel;
 
@@ -184,8 +184,8 @@ static char *on_status(void *context)
         .name_space = up->name_space,
         .pod = up->agent.pod,
         .node = up->agent.node,
-        .services_from = up->services_from,
-        .pods_from = up->pods_from,
+        .services_from = up->found.services_from,
+        .pods_from = up->found.pods_from,
         .since = up->since,
     };
     machine_report(&up->machine, &report);
@@ -208,6 +208,16 @@ static void on_down(void *context)
 }
 
 /* --- the machine -------------------------------------------------------------------------------------------------- */
+
+static int plan(struct up *up, const struct cluster_ranges *found, struct error *error)
+{
+    struct address peer[UP_PEERS_MAX];
+    struct machine_plan wish = {
+        .services = &found->services, .pods = &found->pods, .options = up->options, .peers = peer};
+    if (up->cluster != NULL)
+        wish.peers_count = api_peers(cluster_api(up->cluster), peer, UP_PEERS_MAX);
+    return machine_plan(&up->machine, &wish, error);
+}
 
 static void ready(struct up *up)
 {
@@ -252,12 +262,25 @@ static void on_machine_failed(void *context, const struct error *error)
     fail(context, error);
 }
 
+/* A guessed Service range takes in the cluster's name servers, which the agent has told of now. */
+static int learn_ranges(struct up *up, struct error *error)
+{
+    const struct wire_accept *accept = tunnel_accept(up->tunnel);
+    if (!up->found.is_guess || accept == NULL)
+        return 0;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < accept->servers; i++)
+        rc = cluster_ranges_learn(&up->found, &accept->server[i]);
+    return rc != 0 ? error_set(error, EXIT_CODE_FAILED, rc, "too many ranges") : plan(up, &up->found, error);
+}
+
 /* The session is open for the first time: only now this machine is touched. */
 static void on_session(struct up *up)
 {
     struct error error;
     progress_step(&up->progress, now_ms(up), "network device and routes");
-    if (machine_join(&up->machine, &up->loop, up->helper, up->tunnel, up->name_space, &error) != 0) {
+    if (learn_ranges(up, &error) != 0 ||
+        machine_join(&up->machine, &up->loop, up->helper, up->tunnel, up->name_space, &error) != 0) {
         fail(up, &error);
         return;
     }
@@ -371,22 +394,11 @@ static void dial(struct up *up, const uint8_t key[static WIRE_KEY_SIZE])
 
 /* --- the cluster -------------------------------------------------------------------------------------------------- */
 
-static int plan(struct up *up, const struct cluster_ranges *found, struct error *error)
-{
-    struct address peer[UP_PEERS_MAX];
-    struct machine_plan wish = {
-        .services = &found->services, .pods = &found->pods, .options = up->options, .peers = peer};
-    if (up->cluster != NULL)
-        wish.peers_count = api_peers(cluster_api(up->cluster), peer, UP_PEERS_MAX);
-    return machine_plan(&up->machine, &wish, error);
-}
-
 static void on_checked(void *context, const struct cluster_ranges *ranges)
 {
     struct up *up = context;
     struct error error;
-    up->services_from = ranges->services_from;
-    up->pods_from = ranges->pods_from;
+    up->found = *ranges;
     if (plan(up, ranges, &error) != 0) {
         fail(up, &error);
         return;

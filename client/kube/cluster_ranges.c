@@ -152,6 +152,20 @@ int cluster_ranges_of_pods(struct cidr_set *set, const struct cJSON *list)
     return set->count > 0 ? 0 : -ENOENT;
 }
 
+int cluster_ranges_learn(struct cluster_ranges *ranges, const struct address *service)
+{
+    if (!ranges->is_guess || service->family != ADDRESS_V4 || address_is_link_local(service))
+        return 0;
+    for (size_t i = 0; i < ranges->services.count; i++) {
+        struct cidr range = ranges->services.range[i];
+        if (range.address.family != ADDRESS_V4)
+            continue;
+        widen(&range, service);
+        return range.prefix < CLUSTER_RANGES_GUESS_V4 ? 0 : cidr_set_add(&ranges->services, &range);
+    }
+    return 0;
+}
+
 /* --- the search --------------------------------------------------------------------------------------------------- */
 
 static int read_answer(enum question question, struct cidr_set *set, const struct api_response *response)
@@ -204,6 +218,7 @@ static void conclude(struct cluster_ranges_search *search)
         return;
     }
     int rc = pick(search, services, KT_ARRAY_LEN(services), &result->services, &result->services_from);
+    result->is_guess = rc == 0 && result->services_from == services[2].name;
     (void)pick(search, pods, KT_ARRAY_LEN(pods), &result->pods, &result->pods_from);
     if (rc != 0)
         (void)error_set(

@@ -11,9 +11,17 @@
 
 struct cluster_ranges {
     struct cidr_set services, pods;
+    bool is_guess; /* the Service range is */
     const char *services_from,
         *pods_from; /* for `status`: "ServiceCIDR", "dry run", "Services seen"; "nodes", "pods seen" */
 };
+
+#define CLUSTER_RANGES_GUESS_V4 12 /* a guessed Service range never gets wider: kubeadm's default */
+
+/* Where the Service range is a guess from Services seen, it grows to hold one more address of a Service (the cluster's
+ * name server, which the agent tells). What is known better, is link-local (a node's cache) or too far away changes
+ * nothing. 0, -E2BIG. */
+KT_MUST_USE int cluster_ranges_learn(struct cluster_ranges *ranges, const struct address *service);
 
 struct cluster_ranges_search;
 

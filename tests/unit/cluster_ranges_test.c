@@ -96,9 +96,36 @@ static void test_nodes_and_pods(void **state KT_UNUSED)
         read_json(cluster_ranges_of_pods, "{\"items\":[{\"status\":{\"podIPs\":[{\"ip\":5}]}}]}", -EBADMSG), "");
 }
 
+static const char *learn(bool is_guess, const char *range, const char *service)
+{
+    static char out[CIDR_STRLEN];
+    static struct cluster_ranges ranges;
+    struct address address;
+    struct cidr cidr;
+    ranges = (struct cluster_ranges){.is_guess = is_guess};
+    assert_int_equal(cidr_parse(&cidr, range), 0);
+    assert_int_equal(cidr_set_add(&ranges.services, &cidr), 0);
+    assert_int_equal(address_parse(&address, service), 0);
+    assert_int_equal(cluster_ranges_learn(&ranges, &address), 0);
+    assert_int_equal(ranges.services.count, 1);
+    return cidr_print(&ranges.services.range[0], out);
+}
+
+static void test_a_guess_learns(void **state KT_UNUSED)
+{
+    assert_string_equal(learn(true, "10.222.227.0/24", "10.222.0.10"), "10.222.0.0/16");
+    assert_string_equal(learn(true, "10.222.0.0/24", "10.222.0.10"), "10.222.0.0/24");
+    assert_string_equal(learn(false, "10.222.227.0/24", "10.222.0.10"), "10.222.227.0/24");  /* is known */
+    assert_string_equal(learn(true, "10.222.227.0/24", "169.254.20.10"), "10.222.227.0/24"); /* a node's cache */
+    assert_string_equal(learn(true, "10.222.227.0/24", "172.20.0.10"), "10.222.227.0/24");   /* too far */
+    assert_string_equal(learn(true, "10.222.227.0/24", "fd00::10"), "10.222.227.0/24");
+    assert_string_equal(learn(true, "fd00::/112", "10.222.0.10"), "fd00::/112");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_service_cidrs), cmocka_unit_test(test_dry_run),
-                                       cmocka_unit_test(test_services_seen), cmocka_unit_test(test_nodes_and_pods)};
+                                       cmocka_unit_test(test_services_seen), cmocka_unit_test(test_nodes_and_pods),
+                                       cmocka_unit_test(test_a_guess_learns)};
     return unit_run(tests);
 }
