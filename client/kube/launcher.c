@@ -12,7 +12,7 @@
  * With --agent-image there is no FINDING and no ConfigMap. An answer that the current state does not want never comes:
  * leaving a state cancels what it asked for. Only the POST of a Job is awaited, because what it made has to be deleted.
  *
- * Deletions outlive the Job's turn (a restart does not wait for them), so each is an object of its own in a list. */
+ * Deletions outlive the Job's turn (job_deletions): a restart does not wait for them. */
 #include "client/kube/launcher.h"
 
 #include <cjson/cJSON.h>
@@ -26,6 +26,7 @@
 #include "client/kube/agent_manifest.h"
 #include "client/kube/agent_wait.h"
 #include "client/kube/image_pick.h"
+#include "client/kube/job_deletions.h"
 #include "client/kube/json_path.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -38,6 +39,8 @@
 #define NAME_RANDOM 8
 #define NAME_SIZE (sizeof NAME_PREFIX + NAME_RANDOM)
 
+_Static_assert(NAME_SIZE <= JOB_DELETIONS_NAME_MAX + 1, "a deletion keeps the whole name");
+
 enum launcher_state {
     LAUNCHER_BEGINNING,
     LAUNCHER_FINDING,
@@ -48,20 +51,8 @@ enum launcher_state {
     LAUNCHER_CLOSING,
 };
 
-enum slot {
-    SLOT_FIND,
-    SLOT_JOB,
-    SLOT_CONFIG_MAP,
-    SLOT_CHECK,
-    SLOTS
-}; /* the requests that may be under way, one of each */
-
-struct deletion {
-    struct launcher *launcher;
-    struct api_request *request;
-    struct deletion *next;
-    char job[NAME_SIZE];
-};
+/* The requests that may be under way, one of each. */
+enum slot { SLOT_FIND, SLOT_JOB, SLOT_CONFIG_MAP, SLOT_CHECK, SLOTS };
 
 struct launcher {
     struct api *api;
@@ -78,7 +69,7 @@ struct launcher {
     char job[NAME_SIZE]; /* empty: none of ours is there */
     char pod[254];       /* READY */
 
-    struct deletion *deletions;
+    struct job_deletions deletions;
     uint64_t closing_ms;
     void (*on_answer)(void *context, bool is_running, const char *why);
     void (*on_closed)(void *context);
@@ -157,60 +148,11 @@ static bool is_success(const struct api_response *response)
     return response->status >= 200 && response->status < 300;
 }
 
-/* ---- deleting the Job */
-
-static void left_behind(const struct deletion *deletion, const char *why)
-{
-    const char *name_space = deletion->launcher->name_space;
-    log_warning("job %s in namespace %s may be left behind (%s); it ends by itself, or: kubectl -n %s delete job %s",
-                deletion->job, name_space, why, name_space, deletion->job);
-}
-
-static void on_deleted(void *context, const struct api_response *response)
-{
-    struct deletion *deletion = context;
-    struct launcher *launcher = deletion->launcher;
-    if (!is_success(response) && response->status != 404)
-        left_behind(deletion, response->error.text);
-    struct deletion **link = &launcher->deletions;
-    while (*link != deletion)
-        link = &(*link)->next;
-    *link = deletion->next;
-    kt_free(deletion);
-    finish_close(launcher);
-}
-
-static struct api_request *send_delete(struct launcher *launcher, struct deletion *deletion)
-{
-    char path[PATH_SIZE];
-    (void)snprintf(path, sizeof path, "/apis/batch/v1/namespaces/%s/jobs/%s", launcher->name_space, deletion->job);
-    cJSON *body =
-        cJSON_Parse("{\"apiVersion\":\"v1\",\"kind\":\"DeleteOptions\",\"propagationPolicy\":\"Background\"}");
-    struct api_call call = {.method = "DELETE", .path = path, .body = body, .context = deletion, .done = on_deleted};
-    call.what = "delete the agent's Job";
-    struct api_request *request = body ? api_send(launcher->api, &call) : NULL;
-    cJSON_Delete(body);
-    return request;
-}
-
 /* Of the Job of this turn, when there may be one. */
 static void delete_job(struct launcher *launcher)
 {
-    if (!launcher->job[0])
-        return;
-    struct deletion *deletion = kt_calloc(1, sizeof *deletion);
-    if (deletion) {
-        deletion->launcher = launcher;
-        memcpy(deletion->job, launcher->job, sizeof deletion->job);
-        deletion->request = send_delete(launcher, deletion);
-    }
-    if (deletion && deletion->request) {
-        deletion->next = launcher->deletions;
-        launcher->deletions = deletion;
-    } else {
-        log_warning("job %s: no memory to delete it; it ends by itself", launcher->job);
-        kt_free(deletion);
-    }
+    if (launcher->job[0])
+        job_deletions_start(&launcher->deletions, launcher->job);
     launcher->job[0] = '\0';
 }
 
@@ -474,6 +416,11 @@ static int copy_text(char **out, const char *text)
     return text && !*out ? -ENOMEM : 0;
 }
 
+static void on_deletion_done(void *context)
+{
+    finish_close(context);
+}
+
 /* It goes into paths. */
 static bool is_label(const char *text)
 {
@@ -496,6 +443,7 @@ int launcher_open(struct launcher **out, struct api *api, struct uv_loop_s *loop
         free_launcher(launcher);
         return -ENOMEM;
     }
+    launcher->deletions = (struct job_deletions){api, launcher->name_space, on_deletion_done, launcher, NULL};
     (void)uv_timer_init(loop, &launcher->timer);
     launcher->timer.data = launcher;
     (void)uv_timer_start(&launcher->timer, on_tick, 0, TICK_MS);
@@ -528,27 +476,17 @@ static void on_timer_closed(uv_handle_t *handle)
         on_closed(context);
 }
 
-static void give_up(struct launcher *launcher)
-{
-    cancel(launcher, SLOT_JOB);
-    while (launcher->deletions) {
-        struct deletion *deletion = launcher->deletions;
-        launcher->deletions = deletion->next;
-        left_behind(deletion, "no answer from the API");
-        api_cancel(deletion->request);
-        kt_free(deletion);
-    }
-}
-
 /* When nothing is under way any more, or it has taken too long. */
 static void finish_close(struct launcher *launcher)
 {
     if (launcher->state != LAUNCHER_CLOSING || uv_is_closing((uv_handle_t *)&launcher->timer))
         return;
+    bool is_idle = job_deletions_are_done(&launcher->deletions) && !launcher->request[SLOT_JOB];
     bool is_late = uv_now(launcher->loop) - launcher->closing_ms >= LAUNCHER_CLOSE_MS;
-    if ((launcher->deletions || launcher->request[SLOT_JOB]) && !is_late)
+    if (!is_idle && !is_late)
         return;
-    give_up(launcher);
+    cancel(launcher, SLOT_JOB);
+    job_deletions_give_up(&launcher->deletions);
     uv_close((uv_handle_t *)&launcher->timer, on_timer_closed);
 }
 

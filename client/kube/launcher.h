@@ -2,8 +2,7 @@
  * and reads its public key from its log.
  *
  * The Job owns everything else that is made (the ConfigMap with the binary), so that deleting it, or its TTL, removes
- * all. launcher_close() deletes the Job unless it was told to leave it. When the pod is gone, launcher_restart() starts
- * a new one. */
+ * all. launcher_close() deletes the Job. When the pod is gone, launcher_restart() starts a new one. */
 #ifndef KTVPN_CLIENT_KUBE_LAUNCHER_H
 #define KTVPN_CLIENT_KUBE_LAUNCHER_H
 
