@@ -13,14 +13,13 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <sodium.h>
-#include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <uv.h>
 
 #include "client/kube/connection.h"
+#include "client/kube/refusal.h"
 #include "client/kube/upgrade.h"
-#include "common/log.h"
+#include "client/kube/upgrade_request.h"
 #include "common/mem.h"
 
 #define DRAIN_READS 16 /* in one turn of LINGER */
@@ -46,10 +45,9 @@ struct portforward {
     uv_timer_t timer;
     uv_idle_t idle;
     unsigned handles;
-    int wanted;           /* STREAM_* of the user */
-    char *what;           /* "forward a port to pod NS/POD" */
-    char *headers, *host; /* host: NULL when it is the URL's */
-    char key[WEBSOCKET_KEY_SIZE];
+    int wanted; /* STREAM_* of the user */
+    char *what; /* "forward a port to pod NS/POD" */
+    struct upgrade_request request;
     struct upgrade_answer answer;
     int failure;
     struct error error;
@@ -128,28 +126,9 @@ static void tell_failure(struct portforward *pf)
         pf->stream.on_failed(&pf->stream, error, pf->error.text);
 }
 
-static bool has_words(const char *text, size_t size, const char *words)
-{
-    return memmem(text, size, words, strlen(words)) != NULL;
-}
-
-/* What the runtime says when nothing listens; a sandboxed runtime says it although something does. */
-static const char *advice_for(const char *text, size_t size)
-{
-    return has_words(text, size, "failed to connect to localhost")
-               ? " (a pod under gVisor or Kata needs a plain runtimeClass)"
-               : "";
-}
-
 static void fail_by_text(struct portforward *pf)
 {
-    const char *text = pf->channels.text;
-    size_t size = pf->channels.text_size;
-    char escaped[ERROR_TEXT_MAX];
-    int error = has_words(text, size, "connection refused") ? -ECONNREFUSED : -ECONNRESET;
-    (void)log_escape(escaped, sizeof escaped, text, size);
-    fail(pf,
-         error_set(&pf->error, EXIT_CODE_AGENT, error, "cannot %s: %s%s", pf->what, escaped, advice_for(text, size)));
+    fail(pf, refusal_of_text(pf->channels.text, pf->channels.text_size, pf->what, &pf->error));
 }
 
 /* A negative result of channels_*(). */
@@ -175,28 +154,6 @@ static ssize_t io_write(void *context, const void *data, size_t size)
     return connection_write(pf->connection, data, size);
 }
 
-/* The answer was no 101, and this is its body. */
-static void refused(struct portforward *pf, const char *body, size_t size)
-{
-    int status = pf->answer.status;
-    if (status == 403 && size == 0) {
-        fail_because(pf, EXIT_CODE_FORBIDDEN, -EACCES,
-                     "the API server, or a proxy in front of it, refused the WebSocket sub-protocol " CHANNELS_PROTOCOL
-                     " (403 without a text)");
-        return;
-    }
-    if (status == 400 && has_words(body, size, "Upgrade request required")) {
-        fail_because(
-            pf, EXIT_CODE_UNREACHABLE, -EPROTO,
-            "a proxy on the way to the API server takes the Upgrade header away; it has to let WebSockets pass");
-        return;
-    }
-    int rc = api_status_error(status, body, size, pf->what, &pf->error);
-    size_t used = strlen(pf->error.text);
-    (void)snprintf(pf->error.text + used, sizeof pf->error.text - used, "%s", advice_for(body, size));
-    fail(pf, status == 404 ? -ENOENT : rc);
-}
-
 static void read_body(struct portforward *pf, bool is_late)
 {
     for (;;) {
@@ -207,7 +164,7 @@ static void read_body(struct portforward *pf, bool is_late)
         if (n == -EAGAIN)
             return;
         if (n <= 0) {
-            refused(pf, body, size);
+            fail(pf, refusal_of_answer(pf->answer.status, body, size, pf->what, &pf->error));
             return;
         }
     }
@@ -215,13 +172,12 @@ static void read_body(struct portforward *pf, bool is_late)
 
 static void on_answer(struct portforward *pf)
 {
-    const struct upgrade_request request = {.key = pf->key, .protocol = CHANNELS_PROTOCOL};
     const char *why;
     channels_consume(&pf->channels, pf->answer.head_size);
     if (pf->answer.status != 101) {
         pf->state = PORTFORWARD_BODY;
         (void)uv_timer_start(&pf->timer, on_timer, PORTFORWARD_BODY_MS, 0);
-    } else if (upgrade_verify(&pf->answer, &request, &why) == 0) {
+    } else if (upgrade_verify(&pf->answer, &pf->request, &why) == 0) {
         pf->state = PORTFORWARD_PORTS;
     } else {
         fail(pf, error_set(&pf->error, EXIT_CODE_FAILED, -EPROTO, "%s: the answer to the upgrade is wrong: %s",
@@ -282,8 +238,7 @@ static void read_opening(struct portforward *pf)
 static void free_all(struct portforward *pf)
 {
     kt_free(pf->what);
-    kt_free(pf->host);
-    kt_free_secret(pf->headers, pf->headers == NULL ? 0 : strlen(pf->headers));
+    upgrade_request_deinit(&pf->request);
     kt_free(pf);
 }
 
@@ -378,32 +333,14 @@ static void on_timer(uv_timer_t *timer)
         fail_because(pf, EXIT_CODE_UNREACHABLE, -ETIMEDOUT, "the API server does not answer");
 }
 
-/* Splits "https://user@host:port/path?query". NULL: no memory. */
-static char *split_url(const char *url, const char **target)
-{
-    const char *start = strstr(url, "://");
-    start = start == NULL ? url : start + strlen("://");
-    size_t size = strcspn(start, "/");
-    const char *at = memchr(start, '@', size);
-    *target = start + size;
-    if (at != NULL)
-        start = at + 1;
-    return kt_strndup(start, (size_t)(*target - start));
-}
-
 /* Puts the request where flush finds it. */
 static int put_request(struct portforward *pf)
 {
     const char *url = NULL;
-    struct upgrade_request request = {.headers = pf->headers, .protocol = CHANNELS_PROTOCOL, .key = pf->key};
     if (curl_easy_getinfo(pf->easy, CURLINFO_EFFECTIVE_URL, &url) != CURLE_OK || url == NULL)
         return -EINVAL;
-    websocket_new_key(pf->key);
-    char *host = split_url(url, &request.target);
-    request.host = pf->host != NULL ? pf->host : host;
-    char *text = host == NULL ? NULL : upgrade_request_text(&request);
+    char *text = upgrade_request_text(&pf->request, url);
     int rc = text == NULL ? -ENOMEM : channels_put_raw(&pf->channels, text, strlen(text));
-    kt_free(host);
     kt_free_secret(text, text == NULL ? 0 : strlen(text));
     return rc;
 }
@@ -494,35 +431,12 @@ static void portforward_close(struct stream *stream)
 static const struct stream_ops portforward_ops = {
     .read = portforward_read, .write = portforward_write, .want = portforward_want, .close = portforward_close};
 
-/* Appends one of libcurl's header lines ("Name:" and "Name;" are its own signs for something else). */
-static int add_header(struct portforward *pf, const char *line)
-{
-    static const char host[] = "Host: ";
-    size_t size = strlen(line);
-    if (strpbrk(line, "\r\n") != NULL)
-        return -EINVAL;
-    if (size == 0 || line[size - 1] == ':' || line[size - 1] == ';')
-        return 0;
-    if (strncasecmp(line, host, sizeof host - 1) == 0) {
-        kt_free(pf->host);
-        pf->host = kt_strdup(line + sizeof host - 1);
-        return pf->host == NULL ? -ENOMEM : 0;
-    }
-    char *longer = kt_asprintf("%s%s\r\n", pf->headers, line);
-    if (longer == NULL)
-        return -ENOMEM;
-    kt_free_secret(pf->headers, strlen(pf->headers));
-    pf->headers = longer;
-    return 0;
-}
-
 static int take_headers(struct portforward *pf, struct curl_slist *list)
 {
-    pf->headers = kt_strdup("User-Agent: ktvpn/" KTVPN_VERSION "\r\n");
-    int rc = pf->headers == NULL ? -ENOMEM : 0;
+    int rc = upgrade_request_init(&pf->request, CHANNELS_PROTOCOL);
     for (struct curl_slist *at = list; at != NULL; at = at->next) {
         if (rc == 0)
-            rc = add_header(pf, at->data);
+            rc = upgrade_request_add_header(&pf->request, at->data);
         sodium_memzero(at->data, strlen(at->data));
     }
     curl_slist_free_all(list);

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "client/kube/upgrade_request.h"
 #include "client/kube/websocket.h"
-#include "common/mem.h"
 
 #define STATUS_LINE_MIN 12 /* "HTTP/1.1 101" */
 #define SWITCHING_PROTOCOLS 101
@@ -18,19 +18,6 @@ struct text {
     const char *data;
     size_t size;
 };
-
-char *upgrade_request_text(const struct upgrade_request *request)
-{
-    return kt_asprintf("GET %s HTTP/1.1\r\n"
-                       "Host: %s\r\n"
-                       "Connection: Upgrade\r\n"
-                       "Upgrade: websocket\r\n"
-                       "Sec-WebSocket-Version: 13\r\n"
-                       "Sec-WebSocket-Key: %s\r\n"
-                       "Sec-WebSocket-Protocol: %s\r\n"
-                       "%s\r\n",
-                       request->target, request->host, request->key, request->protocol, request->headers);
-}
 
 static bool is_digit(char c)
 {

@@ -1,5 +1,5 @@
-/* The upgrade of an HTTP/1.1 connection to a WebSocket: the request's text, and a bounded parser of the answer
- * (RFC 6455, 4; RFC 9112). Knows no socket; the caller bounds the bytes that it offers. */
+/* The answer to an upgrade of an HTTP/1.1 connection to a WebSocket: a bounded parser of it, and whether it fits the
+ * request (RFC 6455, 4; RFC 9112). Knows no socket; the caller bounds the bytes that it offers. */
 #ifndef KTVPN_CLIENT_KUBE_UPGRADE_H
 #define KTVPN_CLIENT_KUBE_UPGRADE_H
 
@@ -10,14 +10,7 @@
 
 #define UPGRADE_VALUE_MAX 63 /* bytes of a header's value that are kept; no longer one can be right */
 
-struct upgrade_request {
-    const char *target;  /* "/prefix/api/...?ports=1" */
-    const char *host;    /* "name:port" */
-    const char *headers; /* more of them, each ended by CRLF; may be "" */
-    const char *protocol, *key;
-};
-/* The request's text, freed by the caller (kt_free_secret: it may hold a token). NULL: no memory. */
-KT_MUST_USE char *upgrade_request_text(const struct upgrade_request *request);
+struct upgrade_request;
 
 struct upgrade_answer {
     int status;

@@ -1,5 +1,6 @@
 /* Any bytes as the answer to an upgrade: the head, and the body behind it. */
 #include "client/kube/upgrade.h"
+#include "client/kube/upgrade_request.h"
 
 #include <stdint.h>
 #include <stdlib.h>
