@@ -36,6 +36,34 @@ const char *path_end_text(enum wire_reason reason)
     return "the agent closed the session for a reason that is not known here";
 }
 
+/* A full agent may have our own dead carriers in mind. */
+bool path_end_is_final(enum wire_reason reason, bool was_up)
+{
+    switch (reason) {
+    case WIRE_REASON_CARRIER:
+    case WIRE_REASON_LEAVING:
+        return false;
+    case WIRE_REASON_FULL:
+        return !was_up;
+    case WIRE_REASON_BYE:
+    case WIRE_REASON_ADDRESS:
+    case WIRE_REASON_KEY:
+    case WIRE_REASON_VERSION:
+    case WIRE_REASON_INVALID:
+        return true;
+    }
+    return true;
+}
+
+/* An agent hangs up on an INIT that it can't decrypt. */
+bool path_is_stranger(const struct path *path, int error)
+{
+    if (path->state != PATH_HANDSHAKE)
+        return false;
+    return (path->carrier.state == CARRIER_HANDSHAKE && error != -ETIMEDOUT) || error == -EPROTO || error == -EBADMSG ||
+           error == -EKEYREJECTED;
+}
+
 static int send_open(struct path *path)
 {
     uint8_t body[sizeof path->open];
@@ -160,7 +188,8 @@ int path_open(struct path **out, struct stream *stream, const struct path_option
                           .open = *options->open,
                           .ops = options->ops,
                           .context = options->context,
-                          .loop = options->loop};
+                          .loop = options->loop,
+                          .times = *options->times};
     memcpy(path->agent, options->agent, WIRE_KEY_SIZE);
     stream->context = path;
     stream->on_open = on_stream_open;
@@ -221,13 +250,13 @@ enum path_health path_look(struct path *path, uint64_t now_ms)
         path->unanswered_ms = now_ms;
         return PATH_FINE;
     }
-    if (gap_ms > PATH_TICK_MAX_MS)
+    if (gap_ms > path->times.tick_max_ms)
         path->unanswered_ms += gap_ms;
     uint64_t silent_ms = now_ms - path->unanswered_ms, rtts_ms = PATH_ANSWER_RTTS * carrier->rtt_us / 1000;
-    if (silent_ms >= PATH_PROBE_MS + rtts_ms && !path->is_probed) {
+    if (silent_ms >= path->times.probe_ms + rtts_ms && !path->is_probed) {
         path->is_probed = true;
         carrier_probe(carrier, now_ms);
         path_flush(path);
     }
-    return silent_ms >= PATH_ANSWER_MS + rtts_ms ? PATH_SUSPECT : PATH_FINE;
+    return silent_ms >= path->times.answer_ms + rtts_ms ? PATH_SUSPECT : PATH_FINE;
 }

@@ -15,6 +15,14 @@
 #define PATH_PROBE_MS 1000    /* (+ the same) with bytes out and none in: an echo is asked for */
 #define PATH_TICK_MAX_MS 1500 /* a longer gap between two looks was ours (a stopped process), not the network's */
 
+struct path_times {
+    uint32_t answer_ms, probe_ms, tick_max_ms;
+};
+#define PATH_TIMES                                                                              \
+    {                                                                                           \
+        .answer_ms = PATH_ANSWER_MS, .probe_ms = PATH_PROBE_MS, .tick_max_ms = PATH_TICK_MAX_MS \
+    }
+
 enum path_state { PATH_DIALLING, PATH_HANDSHAKE, PATH_OPENING, PATH_ACCEPTED };
 
 struct path;
@@ -45,6 +53,7 @@ struct path {
     const struct path_ops *ops;
     void *context;
     struct uv_loop_s *loop;
+    struct path_times times;
     uint64_t seen_in, seen_out; /* the carrier's counters at the last look */
     uint64_t looked_ms, unanswered_ms;
     bool is_unanswered, is_probed;
@@ -56,6 +65,7 @@ struct path_options {
     const struct noise_keypair *keys;
     const uint8_t *agent;
     const struct wire_open *open;
+    const struct path_times *times;
     const struct path_ops *ops;
     void *context;
 };
@@ -74,9 +84,13 @@ void path_flush(struct path *path);
 
 /* What a REFUSE or CLOSE means, for the user. */
 const char *path_end_text(enum wire_reason reason);
+/* Is it the session's end, or only this path's? `was_up`: some path was accepted before. */
+bool path_end_is_final(enum wire_reason reason, bool was_up);
+/* It failed with `error`: did the other side prove that it is not the agent whose key we have? */
+bool path_is_stranger(const struct path *path, int error);
 
 enum path_health { PATH_FINE, PATH_SUSPECT };
-/* Looks at an ACCEPTED path, at least every PATH_TICK_MAX_MS; asks for an echo when its silence gets odd. */
+/* Looks at an ACCEPTED path, at least every tick_max_ms; asks for an echo when its silence gets odd. */
 enum path_health path_look(struct path *path, uint64_t now_ms);
 
 #endif

@@ -10,6 +10,8 @@
 #define KTVPN_CLIENT_TUNNEL_H
 
 #include "client/error.h"
+#include "client/path.h"
+#include "client/redial.h"
 #include "common/session.h"
 #include "netstack/stream.h"
 
@@ -23,7 +25,7 @@ struct tunnel_ops {
     /* `error` (may be NULL): why the last try or carrier failed. ENDED: the agent refused or closed the session for
      * good. */
     void (*on_state)(void *context, enum tunnel_state state, const struct error *error);
-    /* Every try of TUNNEL_CHECK_TRIES in a row failed, or the pod is gone, or it is another agent than the one whose
+    /* Every try of REDIAL_CHECK_TRIES in a row failed, or the pod is gone, or it is another agent than the one whose
      * key we have: is the pod still there? Comes again while that lasts. */
     void (*on_doubt)(void *context, int error);
     void (*on_packet)(void *context, uint8_t *packet, size_t size);
@@ -32,19 +34,20 @@ struct tunnel_ops {
     void (*on_dns_answer)(void *context, uint32_t id, const uint8_t *message, size_t size);
 };
 
-#define TUNNEL_CHECK_TRIES 2
-#define TUNNEL_BACKOFF_MIN_MS 100
-#define TUNNEL_BACKOFF_MAX_MS 5000
-#define TUNNEL_BACKOFF_SOON_MS 1000 /* ... instead, in an outage's first TUNNEL_SOON_MS */
-#define TUNNEL_SOON_MS 60000
-#define TUNNEL_RETRY_MS 1500 /* a try that hangs gets company */
-#define TUNNEL_TRY_MS 3000   /* a try ends, at first; grows to WIRE_HANDSHAKE_MS */
-#define TUNNEL_TRIES_MAX 6   /* at once */
 #define TUNNEL_CLOSE_MS 1000
+
+/* All its times, so that a test need not wait for them. */
+struct tunnel_times {
+    struct redial_times redial;
+    struct path_times path;
+    uint32_t look_ms, down_look_ms; /* between two looks at the paths: while one answers, and while none does */
+    uint32_t close_ms;
+};
 
 struct tunnel_options {
     uint16_t mtu;
-    const char *name; /* "user@host" */
+    const char *name;                 /* "user@host" */
+    const struct tunnel_times *times; /* NULL: as in the headers */
 };
 
 struct tunnel_carrier_info {
@@ -64,7 +67,7 @@ KT_MUST_USE int tunnel_open(struct tunnel **out, struct uv_loop_s *loop, const s
 /* The agent to shake hands with: the first call starts dialling; a later one (new pod, new key) drops the old carriers
  * and dials at once. */
 void tunnel_set_agent(struct tunnel *tunnel, const uint8_t key[static WIRE_KEY_SIZE]);
-/* CLOSE(BYE) on every carrier, at most 1 s to get it out, then on_closed. */
+/* CLOSE(BYE) on every carrier, at most TUNNEL_CLOSE_MS to get it out, then on_closed. */
 void tunnel_close(struct tunnel *tunnel, void (*on_closed)(void *context));
 
 const struct address *tunnel_v4(const struct tunnel *tunnel);
