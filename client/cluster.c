@@ -42,7 +42,7 @@ struct cluster {
 
     struct launcher *launcher;
     struct launcher_agent agent;
-    bool has_agent, is_doubting, names_are_known;
+    bool has_agent, names_are_known;
     uv_timer_t relaunch_timer;
     uint64_t relaunch_ms; /* 0: the last launch went well */
     struct watch *services, *namespaces;
@@ -104,7 +104,10 @@ static void join_names(char *out, size_t size, const cJSON *list)
     {
         const char *name = cJSON_GetStringValue(
             cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(item, "metadata"), "name"));
-        int added = name == NULL ? 0 : snprintf(out + at, size - at, "%s%.63s", at > 0 ? ", " : "", name);
+        char text[4 * 63 + 1];
+        if (name != NULL)
+            (void)log_escape(text, sizeof text, name, strnlen(name, 63));
+        int added = name == NULL ? 0 : snprintf(out + at, size - at, "%s%s", at > 0 ? ", " : "", text);
         if (added < 0 || (size_t)added >= size - at)
             break;
         at += (size_t)added;
@@ -200,7 +203,6 @@ static void on_launcher_failed(void *context, const struct error *error)
 static void on_checked_agent(void *context, bool is_running, const char *why)
 {
     struct cluster *cluster = context;
-    cluster->is_doubting = false;
     if (is_running || cluster->state != CLUSTER_RUNNING)
         return;
     log_warning("the agent's pod %s is gone: %s; starting a new one", cluster->agent.pod, why);
@@ -210,10 +212,8 @@ static void on_checked_agent(void *context, bool is_running, const char *why)
 
 void cluster_doubt(struct cluster *cluster)
 {
-    if (cluster->state != CLUSTER_RUNNING || cluster->is_doubting)
-        return;
-    cluster->is_doubting = true;
-    launcher_check(cluster->launcher, on_checked_agent);
+    if (cluster->state == CLUSTER_RUNNING)
+        launcher_check(cluster->launcher, on_checked_agent);
 }
 
 void cluster_launch(struct cluster *cluster)
@@ -295,9 +295,21 @@ int cluster_watch_names(struct cluster *cluster)
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
+/* RFC 1123's label, as Kubernetes wants it. It goes into paths. */
+static bool is_label(const char *text)
+{
+    size_t size = strlen(text);
+    return size > 0 && size < 64 && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == size;
+}
+
 int cluster_open(struct cluster **out, struct uv_loop_s *loop, const struct cluster_options *options,
                  const struct cluster_ops *ops, void *context, struct error *error)
 {
+    if (!is_label(options->name_space)) {
+        char text[256];
+        (void)log_escape(text, sizeof text, options->name_space, strlen(options->name_space));
+        return error_set(error, EXIT_CODE_USAGE, -EINVAL, "'%s' is no name of a namespace", text);
+    }
     struct cluster *cluster = kt_calloc(1, sizeof *cluster);
     if (cluster == NULL)
         return error_set(error, EXIT_CODE_FAILED, -ENOMEM, "out of memory");
