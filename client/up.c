@@ -22,6 +22,7 @@
 
 #define UP_PEERS_MAX 16 /* addresses of the API server */
 #define LEAVE_MS 8000   /* at most this long, then what is left is named */
+#define DIAL_MS 60000   /* without a first session it gives up */
 
 enum up_state { UP_CHECKING, UP_LAUNCHING, UP_DIALLING, UP_VERIFYING, UP_READY, UP_LEAVING };
 
@@ -40,7 +41,7 @@ struct up {
     uv_timer_t leave_timer;
     unsigned leave_signals;
     struct progress progress;
-    uint64_t began_ms;
+    uint64_t began_ms, dial_ms;
     char since[32];
 
     struct kubeconfig *config;
@@ -55,6 +56,7 @@ struct up {
 
     struct machine machine;
     bool is_verified, names_are_known; /* what VERIFYING waits for */
+    bool has_said_why, may_stay;       /* may_stay: something of ours, in the cluster */
     int open_parts;                    /* tunnel, cluster: still leaving */
 };
 
@@ -101,7 +103,9 @@ static void part_closed(struct up *up)
 
 static void on_cluster_closed(void *context)
 {
-    part_closed(context);
+    struct up *up = context;
+    up->may_stay = false;
+    part_closed(up);
 }
 
 static void on_tunnel_closed(void *context)
@@ -117,10 +121,10 @@ static void on_tunnel_closed(void *context)
 /* What stays when it leaves at once, with the command that removes it. */
 static void name_what_stays(const struct up *up)
 {
-    if (up->agent.pod[0] != '\0')
+    if (up->may_stay)
         log_warning("left at once: the agent's Job in namespace %s stays for a few minutes and then removes itself; "
                     "`kubectl -n %s delete job -l app.kubernetes.io/managed-by=ktvpn` removes it now",
-                    up->agent.name_space, up->agent.name_space);
+                    up->name_space, up->name_space);
 }
 
 static void on_leave_timer(uv_timer_t *timer)
@@ -146,6 +150,16 @@ static void leave(struct up *up)
         on_tunnel_closed(up);
 }
 
+/* The user wants it: no error once the cluster is joined; before it, scripts must not think that it is. */
+static void leave_on_request(struct up *up, const char *how)
+{
+    if (up->state != UP_READY && up->state != UP_LEAVING)
+        up->result = error_set(up->error, EXIT_CODE_INTERRUPTED, -EINTR, "interrupted before the cluster was joined");
+    progress_abort(&up->progress);
+    progress_say(&up->progress, "leaving%s", how);
+    leave(up);
+}
+
 static void on_signal(uv_signal_t *signal, int number KT_UNUSED)
 {
     struct up *up = signal->data;
@@ -155,12 +169,7 @@ static void on_signal(uv_signal_t *signal, int number KT_UNUSED)
         uv_stop(&up->loop);
         return;
     }
-    bool was_ready = up->state == UP_READY;
-    if (!was_ready && up->state != UP_LEAVING)
-        up->result = error_set(up->error, EXIT_CODE_INTERRUPTED, -EINTR, "interrupted before the cluster was joined");
-    progress_abort(&up->progress);
-    progress_say(&up->progress, "leaving");
-    leave(up);
+    leave_on_request(up, "");
 }
 
 /* --- status ------------------------------------------------------------------------------------------------------- */
@@ -202,9 +211,7 @@ static char *on_status(void *context)
 
 static void on_down(void *context)
 {
-    struct up *up = context;
-    progress_say(&up->progress, "leaving (ktvpn down)");
-    leave(up);
+    leave_on_request(context, " (ktvpn down)");
 }
 
 /* --- the machine -------------------------------------------------------------------------------------------------- */
@@ -310,6 +317,20 @@ static int on_dial(void *context, struct stream **out)
     return stream_dial_tcp(out, &up->loop, &up->options->agent, up->options->agent_port);
 }
 
+/* Before the first session: not for ever, and not without a word. */
+static void on_dial_failed(struct up *up, const struct error *why)
+{
+    struct error error;
+    if (!up->has_said_why)
+        progress_say(&up->progress, "no session with the agent yet, dialling on: %s", why->text);
+    up->has_said_why = true;
+    if (now_ms(up) - up->dial_ms < DIAL_MS)
+        return;
+    (void)error_set(&error, why->code, -ETIMEDOUT, "no session with the agent within %d s: %.900s", DIAL_MS / 1000,
+                    why->text);
+    fail(up, &error);
+}
+
 static void on_tunnel_state(void *context, enum tunnel_state state, const struct error *error)
 {
     struct up *up = context;
@@ -321,6 +342,8 @@ static void on_tunnel_state(void *context, enum tunnel_state state, const struct
         progress_say(&up->progress, "connection lost, dialling again: %s", error != NULL ? error->text : "no answer");
     else if (state == TUNNEL_UP && up->state == UP_READY)
         progress_say(&up->progress, "connection is back");
+    else if (state == TUNNEL_DIALLING && error != NULL && up->state == UP_DIALLING)
+        on_dial_failed(up, error);
     else if (error != NULL)
         log_debug("tunnel: %s", error->text);
 }
@@ -389,6 +412,7 @@ static void dial(struct up *up, const uint8_t key[static WIRE_KEY_SIZE])
         progress_step(&up->progress, now_ms(up), "session with the agent");
         up->state = UP_DIALLING;
     }
+    up->dial_ms = now_ms(up);
     tunnel_set_agent(up->tunnel, key);
 }
 
@@ -398,6 +422,8 @@ static void on_checked(void *context, const struct cluster_ranges *ranges)
 {
     struct up *up = context;
     struct error error;
+    if (up->state != UP_CHECKING)
+        return;
     up->found = *ranges;
     if (plan(up, ranges, &error) != 0) {
         fail(up, &error);
@@ -407,6 +433,7 @@ static void on_checked(void *context, const struct cluster_ranges *ranges)
                     up->machine.ranges.count, ranges->services_from, ranges->pods_from);
     progress_step(&up->progress, now_ms(up), "agent");
     up->state = UP_LAUNCHING;
+    up->may_stay = true;
     cluster_launch(up->cluster);
 }
 

@@ -19,7 +19,7 @@ struct bed {
     uv_loop_t loop;
     uv_timer_t soon; /* what the fakes call back comes on the loop */
     struct cluster *cluster;
-    int checked, agents, failures, names, gone;
+    int checked, agents, failures, names, gone, known;
     char last_name[64];
     enum names_kind last_kind;
     struct cluster_ranges ranges;
@@ -185,6 +185,12 @@ static void on_name(void *context, enum names_kind kind, const char *name, bool 
     (void)snprintf(bed->last_name, sizeof bed->last_name, "%s", name);
 }
 
+static void on_names_known(void *context)
+{
+    assert_ptr_equal(context, bed);
+    bed->known++;
+}
+
 static void on_closed(void *context)
 {
     assert_ptr_equal(context, bed);
@@ -194,8 +200,12 @@ static void on_closed(void *context)
 
 static int try_open(const char *name_space)
 {
-    static const struct cluster_ops ops = {
-        .on_checked = on_checked, .on_step = on_step, .on_agent = on_agent, .on_failed = on_failed, .on_name = on_name};
+    static const struct cluster_ops ops = {.on_checked = on_checked,
+                                           .on_step = on_step,
+                                           .on_agent = on_agent,
+                                           .on_failed = on_failed,
+                                           .on_name = on_name,
+                                           .on_names_known = on_names_known};
     struct cluster_options options = {.name_space = name_space, .owner = "user@host"};
     return cluster_open(&bed->cluster, &bed->loop, &options, &ops, bed, &bed->error);
 }
@@ -364,7 +374,7 @@ static void test_may_not_see_the_namespace(void **state KT_UNUSED)
     assert_int_equal(bed->checked, 1);
     cluster_launch(bed->cluster);
     tell_ready();
-    cluster_watch_names(bed->cluster);
+    assert_int_equal(cluster_watch_names(bed->cluster), 0);
     assert_int_equal(seam_open_count(), 1); /* Services alone: namespaces would be refused again and again */
     assert_non_null(seam_find("GET", SERVICES));
 }
@@ -503,10 +513,11 @@ static void test_relaunch_backs_off(void **state KT_UNUSED)
 static void test_names(void **state KT_UNUSED)
 {
     run_well();
-    cluster_watch_names(bed->cluster);
+    assert_int_equal(cluster_watch_names(bed->cluster), 0);
     seam_reply(seam_find("GET", SERVICES), 200,
                "{\"metadata\":{\"resourceVersion\":\"7\"},\"items\":[{\"metadata\":{\"name\":\"shop\"}},{}]}");
     assert_int_equal(bed->names, 1);
+    assert_int_equal(bed->known, 1);
     assert_string_equal(bed->last_name, "shop");
     assert_int_equal(bed->last_kind, NAMES_SERVICE);
     struct seam_request *watch = seam_await(&bed->loop, "GET", SERVICES);
@@ -516,6 +527,17 @@ static void test_names(void **state KT_UNUSED)
                "{\"metadata\":{\"resourceVersion\":\"7\"},\"items\":[{\"metadata\":{\"name\":\"other\"}}]}");
     assert_int_equal(bed->last_kind, NAMES_NAMESPACE);
     assert_string_equal(bed->last_name, "other");
+}
+
+/* Services that may not be listed hold nobody up, and are tried again. */
+static void test_names_that_cannot_be_known(void **state KT_UNUSED)
+{
+    run_well();
+    assert_int_equal(cluster_watch_names(bed->cluster), 0);
+    for (int i = 0; i < 3; i++)
+        seam_reply(seam_await(&bed->loop, "GET", SERVICES), 500, "{}");
+    assert_int_equal(bed->known, 1);
+    assert_int_equal(bed->failures, 0);
 }
 
 /* --- closing --- */
@@ -548,7 +570,7 @@ static void test_closes_while_launching(void **state KT_UNUSED)
 static void test_closes_running(void **state KT_UNUSED)
 {
     run_well();
-    cluster_watch_names(bed->cluster);
+    assert_int_equal(cluster_watch_names(bed->cluster), 0);
     cluster_doubt(bed->cluster);
     close_cluster();
     assert_int_equal(bed->launcher_closes, 1);
@@ -625,6 +647,7 @@ int main(void)
         TEST(test_doubt_after_a_look_without_answer),
         TEST(test_relaunch_backs_off),
         TEST(test_names),
+        TEST(test_names_that_cannot_be_known),
         TEST(test_closes_while_checking),
         TEST(test_closes_checked),
         TEST(test_closes_while_launching),
