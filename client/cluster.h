@@ -39,8 +39,8 @@ struct cluster_options {
     const char *owner; /* "user@host" */
 };
 
-/* Starts CHECKING. 0 or -errno with `error` (then *out may be set all the same, and is to be closed); -EINVAL: no name of
- * a namespace. */
+/* Starts CHECKING. 0 or -errno with `error` (then *out may be set all the same, and is to be closed); -EINVAL: no name
+ * of a namespace. */
 KT_MUST_USE int cluster_open(struct cluster **out, struct uv_loop_s *loop, const struct cluster_options *options,
                              const struct cluster_ops *ops, void *context, struct error *error);
 void cluster_launch(struct cluster *cluster);
