@@ -36,7 +36,7 @@ int refusal_of_answer(int status, const char *body, size_t size, const char *wha
     int rc = api_status_error(status, body, size, what, error);
     size_t used = strlen(error->text);
     (void)snprintf(error->text + used, sizeof error->text - used, "%s", advice_for(body, size));
-    return status == 404 ? -ENOENT : rc;
+    return rc;
 }
 
 int refusal_of_text(const char *text, size_t size, const char *what, struct error *error)

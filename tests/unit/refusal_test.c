@@ -83,7 +83,7 @@ static void hostile_text_is_escaped_and_cut(void **state)
     static char text[4 * ERROR_TEXT_MAX];
     struct error error;
     for (size_t i = 0; i < sizeof text; i++)
-        text[i] = (char)i;
+        text[i] = (char)(i + 1); /* all of them, the NUL last */
     for (int i = 0; i < 2; i++) {
         (void)(i == 0 ? refusal_of_text(text, sizeof text, WHAT, &error)
                       : refusal_of_answer(500, text, sizeof text, WHAT, &error));
