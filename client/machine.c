@@ -12,15 +12,26 @@
 #include "common/mem.h"
 
 #define RESOLV_CONF "/etc/resolv.conf"
+#define LOOPBACK "lo"
 #define CLUSTER_DOMAIN "cluster.local" /* when the agent's search list does not tell */
 
-/* Name servers that can be routed: not those on loopback, which no route leads away from. */
+static bool has_server(const struct machine *machine, const struct address *address)
+{
+    for (size_t i = 0; i < machine->servers; i++) {
+        if (address_equal(&machine->server[i].address, address))
+            return true;
+    }
+    return false;
+}
+
+/* Name servers that can be routed: not those of this machine itself, which no route leads away from. */
 static void find_servers(struct machine *machine)
 {
     for (size_t i = 0; i < machine->resolvconf.servers && machine->servers < DATAPATH_SERVERS_MAX; i++) {
         const struct address *address = &machine->resolvconf.server[i];
         struct network_route egress;
-        if (address->family != ADDRESS_V4 || address_is_loopback(address) || network_egress(&egress, address) != 0)
+        if (address->family != ADDRESS_V4 || address_is_loopback(address) || has_server(machine, address) ||
+            network_egress(&egress, address) != 0 || strcmp(egress.device, LOOPBACK) == 0)
             continue;
         struct datapath_server *server = &machine->server[machine->servers++];
         server->address = *address;
@@ -95,15 +106,18 @@ int machine_plan(struct machine *machine, const struct machine_plan *plan, struc
     return rc;
 }
 
-/* The domain behind "svc." in the agent's search list. */
-static void learn_domain(struct machine *machine)
+/* A pod's search list begins with NS.svc.DOMAIN, svc.DOMAIN, DOMAIN (Kubernetes pkg/kubelet/network/dns); what follows
+ * is the node's own, and may look alike. */
+static const char *find_domain(const struct wire_accept *accept)
 {
-    const struct wire_accept *accept = tunnel_accept(machine->tunnel);
-    (void)snprintf(machine->cluster_domain, sizeof machine->cluster_domain, "%s", CLUSTER_DOMAIN);
-    for (size_t i = 0; accept != NULL && i < accept->searches; i++) {
-        if (strncmp(accept->search[i], "svc.", 4) == 0)
-            (void)snprintf(machine->cluster_domain, sizeof machine->cluster_domain, "%s", accept->search[i] + 4);
+    for (size_t i = 1; accept != NULL && i < accept->searches; i++) {
+        const char *first = accept->search[0], *svc = accept->search[i];
+        size_t before = strlen(first) > strlen(svc) ? strlen(first) - strlen(svc) : 0;
+        if (strncmp(svc, "svc.", 4) == 0 && svc[4] != '\0' && before > 0 && first[before - 1] == '.' &&
+            strcmp(first + before, svc) == 0)
+            return svc + 4;
     }
+    return CLUSTER_DOMAIN;
 }
 
 static int on_ask_cluster(void *context, uint32_t id, const uint8_t *message, size_t size)
@@ -128,16 +142,28 @@ static int open_names(struct machine *machine, const char *name_space)
     return names_open(&machine->names, machine->loop, &options, &ops, machine);
 }
 
+/* One that has a route of its own already (another VPN's) is left to it: names go the way they went. */
+static int add_server_routes(struct machine *machine, struct error *error)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < machine->servers; i++) {
+        struct cidr one = cidr_of_address(&machine->server[i].address);
+        int rc = helper_add_route(machine->helper, &one, error);
+        if (rc != 0 && rc != -EEXIST)
+            return rc;
+        if (rc == 0)
+            machine->server[kept++] = machine->server[i];
+    }
+    machine->servers = kept;
+    return 0;
+}
+
 static int add_routes(struct machine *machine, struct error *error)
 {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < machine->ranges.count; i++)
         rc = helper_add_route(machine->helper, &machine->ranges.range[i], error);
-    for (size_t i = 0; rc == 0 && i < machine->servers; i++) {
-        struct cidr one = cidr_of_address(&machine->server[i].address);
-        rc = helper_add_route(machine->helper, &one, error);
-    }
-    return rc;
+    return rc != 0 ? rc : add_server_routes(machine, error);
 }
 
 static void on_datapath_failed(void *context, int rc)
@@ -170,7 +196,7 @@ int machine_join(struct machine *machine, struct uv_loop_s *loop, struct helper 
     machine->loop = loop;
     machine->helper = helper;
     machine->tunnel = tunnel;
-    learn_domain(machine);
+    (void)snprintf(machine->cluster_domain, sizeof machine->cluster_domain, "%s", find_domain(tunnel_accept(tunnel)));
     int rc = open_names(machine, name_space);
     if (rc != 0)
         return error_set(error, EXIT_CODE_MACHINE, rc, "cannot open the name server on 127.0.0.1: %s", strerror(-rc));
@@ -218,8 +244,8 @@ void machine_report(const struct machine *machine, struct report *report)
     if (machine->datapath != NULL)
         datapath_stats(machine->datapath, &report->tun);
     if (machine->datapath != NULL && machine->servers == 0)
-        report->warning[report->warnings++] =
-            "cluster names do not resolve: " RESOLV_CONF " names a server on loopback";
+        report->warning[report->warnings++] = "cluster names do not resolve: the name servers of " RESOLV_CONF
+                                              " are on loopback, or have routes of their own";
     if (machine->names_result < 0)
         report->warning[report->warnings++] = "cluster names did not resolve at the start";
 }

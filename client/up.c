@@ -302,7 +302,8 @@ static void on_session(struct up *up)
     if (rc == 0)
         return;
     progress_say(&up->progress, "warning: cluster names will not resolve, use addresses: %s",
-                 rc == -ENOTSUP ? "this machine's name server is on loopback" : strerror(-rc));
+                 rc == -ENOTSUP ? "this machine's name servers are on loopback, or have routes of their own"
+                                : strerror(-rc));
     up->is_verified = true;
     ready_if_all_is(up);
 }

@@ -1,0 +1,473 @@
+/* The machine's side of `up` with the real kernel, each test in a network namespace of its own. The tunnel and the
+ * helper are in their place here: the one takes notes, the other makes device and routes in this process. */
+#include "client/machine.h"
+
+#include <errno.h>
+#include <time.h>
+#include <uv.h>
+
+#include "client/host/device.h"
+#include "client/options.h"
+#include "client/report.h"
+#include "common/mem.h"
+#include "tests/unit/netns.h"
+#include "tests/unit/resolv_conf.h"
+
+#define WAIT_MS 10000
+#define SERVER "192.0.2.53"
+
+static char resolv_conf[] = "/tmp/ktvpn-machine-XXXXXX";
+
+struct bed {
+    struct netns netns;
+    uv_loop_t loop;
+    struct machine machine;
+    struct error error;
+    struct cidr_set services, pods;
+    struct options options;
+    struct address peer[2];
+    struct report report;
+
+    /* the tunnel */
+    struct address v4;
+    struct wire_accept accept;
+    bool has_accept, answers_names;
+    int packets;
+
+    /* the helper */
+    struct rtnl rtnl;
+    struct helper_device device;
+    int open_rc, routes, fail_route; /* this one fails */
+
+    int verified, result, failed;
+};
+
+static struct bed *bed;
+
+/* --- in place of tunnel.c ----------------------------------------------------------------------------------------- */
+
+const struct address *tunnel_v4(const struct tunnel *tunnel KT_UNUSED)
+{
+    return &bed->v4;
+}
+
+const struct wire_accept *tunnel_accept(const struct tunnel *tunnel KT_UNUSED)
+{
+    return bed->has_accept ? &bed->accept : NULL;
+}
+
+int tunnel_send(struct tunnel *tunnel KT_UNUSED, const struct carrier_part *parts KT_UNUSED, int count KT_UNUSED)
+{
+    bed->packets++;
+    return 0;
+}
+
+void tunnel_flush(struct tunnel *tunnel KT_UNUSED)
+{
+}
+
+static uint32_t asked_id;
+static uint8_t asked[600];
+static size_t asked_size;
+
+int tunnel_ask_dns(struct tunnel *tunnel KT_UNUSED, uint32_t id, const uint8_t *message, size_t size)
+{
+    assert_true(size < 500);
+    asked_id = id;
+    asked_size = size;
+    memcpy(asked, message, size);
+    return bed->answers_names ? 0 : -ENOTCONN;
+}
+
+/* --- in place of helper.c ----------------------------------------------------------------------------------------- */
+
+int helper_open_tun(struct helper *helper KT_UNUSED, struct helper_device *device, uint16_t mtu,
+                    const struct address *v4, const struct address *v6, struct error *error)
+{
+    assert_int_equal(v6->family, ADDRESS_NONE);
+    if (bed->open_rc != 0)
+        return error_set(error, EXIT_CODE_MACHINE, bed->open_rc, "no device");
+    device->fd = device_open_file();
+    assert_true(device->fd >= 0);
+    assert_int_equal(device_create(device->fd, device->name, &device->index), 0);
+    assert_int_equal(device_bring_up(&bed->rtnl, device->index, mtu), 0);
+    assert_int_equal(device_add_address(&bed->rtnl, device->index, v4), 0);
+    bed->device = *device;
+    return 0;
+}
+
+int helper_add_route(struct helper *helper KT_UNUSED, const struct cidr *to, struct error *error)
+{
+    int rc = ++bed->routes == bed->fail_route ? -EPERM : device_add_route(&bed->rtnl, bed->device.index, to, &bed->v4);
+    return rc == 0 ? 0 : error_set(error, EXIT_CODE_CONFLICT, rc, "no route: %s", strerror(-rc));
+}
+
+/* --- the owner ---------------------------------------------------------------------------------------------------- */
+
+static void on_verified(void *context, int result)
+{
+    assert_ptr_equal(context, bed);
+    bed->verified++;
+    bed->result = result;
+}
+
+static void on_failed(void *context, const struct error *error)
+{
+    assert_ptr_equal(context, bed);
+    bed->failed++;
+    bed->error = *error;
+}
+
+static void run(const char *command)
+{
+    assert_int_equal(system(command), 0);
+}
+
+static bool says(const char *command, const char *word)
+{
+    char line[1024];
+    bool found = false;
+    FILE *pipe = popen(command, "re");
+    assert_non_null(pipe);
+    while (fgets(line, sizeof line, pipe) != NULL)
+        found = found || strstr(line, word) != NULL;
+    (void)pclose(pipe);
+    return found;
+}
+
+static void turn(void)
+{
+    struct timespec ms = {.tv_nsec = 1000000};
+    if (uv_run(&bed->loop, UV_RUN_NOWAIT) == 0)
+        (void)nanosleep(&ms, NULL);
+}
+
+static void add(struct cidr_set *set, const char *text)
+{
+    struct cidr cidr;
+    assert_int_equal(cidr_parse(&cidr, text), 0);
+    assert_int_equal(cidr_set_add(set, &cidr), 0);
+}
+
+static void name(struct options_cidrs *cidrs, const char *text)
+{
+    assert_int_equal(cidr_parse(&cidrs->cidr[cidrs->count++], text), 0);
+}
+
+static bool is_routed(const char *text)
+{
+    struct address address;
+    assert_int_equal(address_parse(&address, text), 0);
+    return cidr_set_contains(&bed->machine.ranges, &address);
+}
+
+static int set_up(void **state KT_UNUSED)
+{
+    bed = test_calloc(1, sizeof *bed);
+    netns_enter(&bed->netns);
+    run("ip link add ktt0 type veth peer name ktt1 && ip link set ktt1 up && ip addr add 192.0.2.2/24 dev ktt0 && "
+        "ip link set ktt0 up && ip route add default via 192.0.2.1");
+    resolv_conf_write(resolv_conf, "nameserver " SERVER "\n");
+    assert_int_equal(uv_loop_init(&bed->loop), 0);
+    assert_int_equal(rtnl_open(&bed->rtnl), 0);
+    bed->v4 = address_v4(0xc6120005);
+    bed->machine.on_verified = on_verified;
+    bed->machine.on_failed = on_failed;
+    bed->machine.context = bed;
+    cidr_set_init(&bed->services);
+    cidr_set_init(&bed->pods);
+    add(&bed->services, "10.222.0.0/16");
+    add(&bed->pods, "10.232.0.0/16");
+    return 0;
+}
+
+static void leave(void)
+{
+    machine_leave(&bed->machine);
+    assert_int_equal(netns_lines_with("ktvpn"), 0); /* at once */
+    machine_leave(&bed->machine);
+    assert_int_equal(uv_run(&bed->loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(kt_mem_live(), 0);
+}
+
+static int tear_down(void **state KT_UNUSED)
+{
+    leave();
+    assert_int_equal(uv_loop_close(&bed->loop), 0);
+    rtnl_close(&bed->rtnl);
+    netns_leave(&bed->netns);
+    test_free(bed);
+    return 0;
+}
+
+static void look(void)
+{
+    assert_int_equal(machine_look(&bed->machine, &bed->error), 0);
+}
+
+static int plan(void)
+{
+    struct machine_plan wish = {.services = &bed->services,
+                                .pods = &bed->pods,
+                                .options = &bed->options,
+                                .peers = bed->peer,
+                                .peers_count = KT_ARRAY_LEN(bed->peer)};
+    return machine_plan(&bed->machine, &wish, &bed->error);
+}
+
+static int join(void)
+{
+    return machine_join(&bed->machine, &bed->loop, NULL, NULL, "ems", &bed->error);
+}
+
+static void look_plan_and_join(void)
+{
+    look();
+    assert_int_equal(plan(), 0);
+    assert_int_equal(join(), 0);
+}
+
+/* --- looking and planning ----------------------------------------------------------------------------------------- */
+
+static void test_finds_its_name_servers(void **state KT_UNUSED)
+{
+    resolv_conf_write(resolv_conf, "nameserver 127.0.0.53\nnameserver " SERVER "\nnameserver 198.51.100.53\n");
+    look();
+    assert_int_equal(bed->machine.servers, 2);
+    assert_string_equal(bed->machine.server[0].device, "ktt0");
+    assert_string_equal(bed->machine.server[1].device, "ktt0");
+}
+
+/* An address of this machine's own: no route leads its packets into the tunnel, so it is as one on loopback. */
+static void test_name_server_is_this_machine(void **state KT_UNUSED)
+{
+    resolv_conf_write(resolv_conf, "nameserver 192.0.2.2\n");
+    look();
+    assert_int_equal(bed->machine.servers, 0);
+}
+
+static void test_name_server_named_twice(void **state KT_UNUSED)
+{
+    resolv_conf_write(resolv_conf, "nameserver " SERVER "\nnameserver " SERVER "\n");
+    look_plan_and_join();
+    assert_int_equal(bed->machine.servers, 1);
+}
+
+static void test_plans(void **state KT_UNUSED)
+{
+    look();
+    name(&bed->options.also, "198.51.100.0/24");
+    name(&bed->options.exclude, "10.222.128.0/17");
+    assert_int_equal(address_parse(&bed->peer[0], "198.51.100.7"), 0);
+    assert_int_equal(address_parse(&bed->peer[1], "10.222.0.7"), 0);
+    assert_int_equal(address_parse(&bed->options.agent, "198.51.100.8"), 0);
+    assert_int_equal(plan(), 0);
+    assert_true(is_routed("10.222.0.6"));
+    assert_true(is_routed("10.232.0.1"));
+    assert_true(is_routed("198.51.100.6"));
+    assert_false(is_routed("198.51.100.7"));
+    assert_false(is_routed("198.51.100.8"));
+    assert_false(is_routed("10.222.0.7"));
+    assert_false(is_routed("10.222.128.1"));
+    assert_int_equal(netns_lines_with("ktvpn"), 0); /* nothing is changed so far */
+}
+
+/* Part of the machine's own network, by the user's wish: gateway and name server stay outside. */
+static void test_plans_around_gateway_and_name_server(void **state KT_UNUSED)
+{
+    look();
+    name(&bed->options.also, "192.0.2.0/25");
+    assert_int_equal(plan(), 0);
+    assert_true(is_routed("192.0.2.3"));
+    assert_false(is_routed("192.0.2.1"));
+    assert_false(is_routed(SERVER));
+}
+
+static void test_refuses_the_machines_network(void **state KT_UNUSED)
+{
+    look();
+    add(&bed->pods, "192.0.2.0/24");
+    assert_int_equal(plan(), -EADDRINUSE);
+    assert_int_equal(bed->error.code, EXIT_CODE_CONFLICT);
+}
+
+/* --- joining and leaving ------------------------------------------------------------------------------------------ */
+
+static void test_joins_and_leaves(void **state KT_UNUSED)
+{
+    look_plan_and_join();
+    assert_true(says("ip route", "10.222.0.0/16 dev ktvpn0"));
+    assert_true(says("ip route", "10.232.0.0/16 dev ktvpn0"));
+    assert_true(says("ip route", SERVER " dev ktvpn0"));
+    assert_true(says("ip addr show dev ktvpn0", "198.18.0.5/32"));
+    run("ping -c 1 -W 1 10.222.0.1 >/dev/null 2>&1 || true");
+    turn();
+    assert_true(bed->packets > 0);
+    machine_report(&bed->machine, &bed->report);
+    assert_string_equal(bed->report.device, "ktvpn0");
+    assert_int_equal(bed->report.nameservers, 1);
+    assert_int_equal(bed->report.warnings, 0);
+}
+
+static void test_no_device(void **state KT_UNUSED)
+{
+    bed->open_rc = -EPIPE;
+    look();
+    assert_int_equal(plan(), 0);
+    assert_int_equal(join(), -EPIPE);
+    assert_int_equal(bed->error.code, EXIT_CODE_MACHINE);
+}
+
+static void test_no_route(void **state KT_UNUSED)
+{
+    bed->fail_route = 2;
+    look();
+    assert_int_equal(plan(), 0);
+    assert_int_equal(join(), -EPERM);
+    assert_int_equal(netns_lines_with("ktvpn0:"), 1); /* leave() takes it away */
+}
+
+/* Another VPN or the administrator has a route to the name server alone: --exclude could not help there. */
+static void test_name_server_has_a_route_already(void **state KT_UNUSED)
+{
+    run("ip route add " SERVER "/32 dev ktt0");
+    look_plan_and_join();
+    assert_int_equal(bed->machine.servers, 0);
+    assert_int_equal(machine_verify(&bed->machine), -ENOTSUP);
+    machine_report(&bed->machine, &bed->report);
+    assert_int_equal(bed->report.warnings, 1);
+    assert_non_null(strstr(bed->report.warning[0], "do not resolve"));
+}
+
+static void test_device_is_deleted(void **state KT_UNUSED)
+{
+    look_plan_and_join();
+    run("ip link del ktvpn0");
+    for (int i = 0; i < WAIT_MS && bed->failed == 0; i++)
+        turn();
+    assert_int_equal(bed->failed, 1);
+    assert_int_equal(bed->error.code, EXIT_CODE_MACHINE);
+    assert_non_null(strstr(bed->error.text, "ktvpn0 is gone"));
+}
+
+static void test_no_memory(void **state KT_UNUSED)
+{
+    int rc = -1, tries = 0;
+    look();
+    for (unsigned long nth = 1; rc != 0 && nth < 200; nth++, tries++) {
+        bed->machine.servers = 1;
+        kt_mem_fail_nth(nth);
+        rc = plan();
+        rc = rc != 0 ? rc : join();
+        kt_mem_fail_nth(0);
+        if (rc != 0)
+            leave();
+    }
+    assert_int_equal(rc, 0);
+    assert_in_range(tries, 4, 100);
+}
+
+/* --- names -------------------------------------------------------------------------------------------------------- */
+
+static void learn(const char *a, const char *b, const char *c)
+{
+    bed->has_accept = true;
+    bed->accept.searches = 3;
+    (void)snprintf(bed->accept.search[0], sizeof bed->accept.search[0], "%s", a);
+    (void)snprintf(bed->accept.search[1], sizeof bed->accept.search[1], "%s", b);
+    (void)snprintf(bed->accept.search[2], sizeof bed->accept.search[2], "%s", c);
+    assert_int_equal(join(), 0);
+    leave();
+}
+
+static void test_learns_the_domain(void **state KT_UNUSED)
+{
+    const char *domain = bed->machine.cluster_domain;
+    look();
+    assert_int_equal(plan(), 0);
+    bed->machine.servers = 0;
+    assert_int_equal(join(), 0);
+    assert_string_equal(domain, "cluster.local");
+    leave();
+    learn("ems.svc.kt.test", "svc.kt.test", "kt.test");
+    assert_string_equal(domain, "kt.test");
+    learn("svc.svc.kt.test", "svc.kt.test", "kt.test"); /* in a namespace of that name */
+    assert_string_equal(domain, "kt.test");
+    learn("ems.svc.kt.test", "svc.kt.test", "svc.example.com"); /* the node's own comes last */
+    assert_string_equal(domain, "kt.test");
+    learn("example.com", "svc.", "ems.svc.");
+    assert_string_equal(domain, "cluster.local");
+}
+
+/* The query leaves by a socket of this machine, and comes back through the TUN to the tunnel. */
+static void test_verifies(void **state KT_UNUSED)
+{
+    static const uint8_t record[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 10, 222, 0, 1};
+    bed->answers_names = true;
+    asked_size = 0;
+    look_plan_and_join();
+    assert_int_equal(machine_verify(&bed->machine), 0);
+    for (int i = 0; i < WAIT_MS && asked_size == 0; i++)
+        turn();
+    assert_true(asked_size > 0);
+    asked[2] |= 0x80, asked[7] = 1;
+    memcpy(asked + asked_size, record, sizeof record);
+    names_answer(bed->machine.names, asked_id, asked, asked_size + sizeof record);
+    for (int i = 0; i < WAIT_MS && bed->verified == 0; i++)
+        turn();
+    assert_int_equal(bed->verified, 1);
+    assert_int_equal(bed->result, 0);
+    machine_report(&bed->machine, &bed->report);
+    assert_int_equal(bed->report.names.cluster, 1);
+}
+
+static void test_does_not_verify(void **state KT_UNUSED)
+{
+    look_plan_and_join();
+    assert_int_equal(machine_verify(&bed->machine), 0);
+    for (int i = 0; i < WAIT_MS && bed->verified == 0; i++)
+        turn();
+    assert_true(bed->result < 0);
+    machine_report(&bed->machine, &bed->report);
+    assert_int_equal(bed->report.warnings, 1);
+}
+
+static int enter(void **state KT_UNUSED)
+{
+    int fd = mkstemp(resolv_conf);
+    (void)close(fd);
+    if (geteuid() == 0)
+        resolv_conf_enter(resolv_conf);
+    return fd < 0;
+}
+
+static int end(void **state KT_UNUSED)
+{
+    if (geteuid() == 0)
+        resolv_conf_leave(resolv_conf);
+    return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_finds_its_name_servers),
+        TEST(test_name_server_is_this_machine),
+        TEST(test_name_server_named_twice),
+        TEST(test_plans),
+        TEST(test_plans_around_gateway_and_name_server),
+        TEST(test_refuses_the_machines_network),
+        TEST(test_joins_and_leaves),
+        TEST(test_no_device),
+        TEST(test_no_route),
+        TEST(test_name_server_has_a_route_already),
+        TEST(test_device_is_deleted),
+        TEST(test_no_memory),
+        TEST(test_learns_the_domain),
+        TEST(test_verifies),
+        TEST(test_does_not_verify),
+    };
+    return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, enter, end);
+}
