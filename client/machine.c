@@ -219,7 +219,8 @@ int machine_verify(struct machine *machine)
         return -ENOTSUP;
     char name[WIRE_DOMAIN_MAX + 32];
     (void)snprintf(name, sizeof name, "kubernetes.default.svc.%s", machine->cluster_domain);
-    return names_check_start(&machine->check, machine->loop, &machine->server[0].address, name, on_check_done, machine);
+    struct names_check_options options = {.server = machine->server[0].address, .name = name};
+    return names_check_start(&machine->check, machine->loop, &options, on_check_done, machine);
 }
 
 void machine_leave(struct machine *machine)

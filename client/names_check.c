@@ -90,7 +90,7 @@ static void on_closed(uv_handle_t *handle)
         kt_free(check);
 }
 
-int names_check_start(struct names_check **out, struct uv_loop_s *loop, const struct address *server, const char *name,
+int names_check_start(struct names_check **out, struct uv_loop_s *loop, const struct names_check_options *options,
                       void (*on_done)(void *context, int result), void *context)
 {
     struct names_check *check = kt_calloc(1, sizeof *check);
@@ -98,7 +98,7 @@ int names_check_start(struct names_check **out, struct uv_loop_s *loop, const st
         return -ENOMEM;
     *check = (struct names_check){.id = (uint16_t)randombytes_uniform(65536), .on_done = on_done, .context = context};
     check->udp.data = check->timer.data = check;
-    int size = dns_put_query(check->query, sizeof check->query, check->id, name, DNS_A, 0);
+    int size = dns_put_query(check->query, sizeof check->query, check->id, options->name, DNS_A, 0);
     int rc = size < 0 ? size : uv_udp_init(loop, &check->udp);
     if (rc != 0) {
         kt_free(check);
@@ -107,11 +107,11 @@ int names_check_start(struct names_check **out, struct uv_loop_s *loop, const st
     check->query_size = (size_t)size;
     check->handles = 2;
     (void)uv_timer_init(loop, &check->timer);
-    rc = connect_udp(check, server);
+    rc = connect_udp(check, &options->server);
     if (rc == 0)
         rc = uv_udp_recv_start(&check->udp, on_alloc, on_answer);
     if (rc == 0)
-        rc = uv_timer_start(&check->timer, on_timer, 0, NAMES_CHECK_TRY_MS);
+        rc = uv_timer_start(&check->timer, on_timer, 0, options->try_ms > 0 ? options->try_ms : NAMES_CHECK_TRY_MS);
     if (rc != 0)
         names_check_close(check);
     else

@@ -11,11 +11,18 @@
 struct uv_loop_s;
 struct names_check;
 
-/* Asks `server`, port 53, for the A record of `name`, up to NAMES_CHECK_TRIES times. on_done gets 0 (an address came),
+struct names_check_options {
+    struct address server; /* port 53 */
+    const char *name;
+    uint64_t try_ms; /* 0: NAMES_CHECK_TRY_MS */
+};
+
+/* Asks the server for the A record of the name, up to NAMES_CHECK_TRIES times. on_done gets 0 (an address came),
  * -ENOENT (answered, but the name is unknown), -ETIMEDOUT, or the error of sending. 0, -EINVAL (no such name), -ENOMEM
  * or the loop's error. */
-KT_MUST_USE int names_check_start(struct names_check **out, struct uv_loop_s *loop, const struct address *server,
-                                  const char *name, void (*on_done)(void *context, int result), void *context);
+KT_MUST_USE int names_check_start(struct names_check **out, struct uv_loop_s *loop,
+                                  const struct names_check_options *options, void (*on_done)(void *context, int result),
+                                  void *context);
 /* on_done will not come. Call it after on_done too: the memory goes later, on the loop. NULL is fine. */
 void names_check_close(struct names_check *check);
 
