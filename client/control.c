@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -168,7 +169,26 @@ void control_close(struct control *control)
     uv_close((uv_handle_t *)&control->pipe, on_control_closed);
 }
 
-static int connect_to(const char *path)
+/* connect() waits while the other side has no room for one more, which is for ever when it hangs. */
+static int limit_wait(int fd, int timeout_ms)
+{
+    struct timeval timeout = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000L};
+    return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) != 0 ? -errno : 0;
+}
+
+static int connect_error(int error)
+{
+    switch (error) {
+    case ENOENT:
+        return -ECONNREFUSED;
+    case EAGAIN:
+        return -ETIMEDOUT;
+    default:
+        return -error;
+    }
+}
+
+static int connect_to(const char *path, int timeout_ms)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof address.sun_path)
@@ -177,9 +197,11 @@ static int connect_to(const char *path)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    if (connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
+    int rc = limit_wait(fd, timeout_ms);
+    if (rc == 0 && connect(fd, (const struct sockaddr *)&address, sizeof address) != 0)
+        rc = connect_error(errno);
+    if (rc == 0)
         return fd;
-    int rc = errno == ENOENT ? -ECONNREFUSED : -errno;
     (void)close(fd);
     return rc;
 }
@@ -198,8 +220,11 @@ static int read_all(int fd, char *out, size_t max, int64_t deadline_ms)
     for (;;) {
         struct pollfd item = {.fd = fd, .events = POLLIN};
         int64_t left_ms = deadline_ms - monotonic_ms();
-        if (left_ms <= 0 || poll(&item, 1, (int)left_ms) == 0)
+        int ready = left_ms > 0 ? poll(&item, 1, (int)left_ms) : 0;
+        if (ready == 0)
             return -ETIMEDOUT;
+        if (ready < 0 && errno == EINTR)
+            continue;
         ssize_t size = read(fd, out + at, max - at);
         if (size < 0 && errno != EINTR)
             return errno == ECONNRESET ? 0 : -errno;
@@ -213,7 +238,7 @@ static int read_all(int fd, char *out, size_t max, int64_t deadline_ms)
 
 int control_ask(const char *path, const char *request, int timeout_ms, char **answer)
 {
-    int fd = connect_to(path);
+    int fd = connect_to(path, timeout_ms);
     if (fd < 0)
         return fd;
     int rc = 0;
