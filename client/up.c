@@ -1,9 +1,7 @@
 #include "client/up.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,8 +9,7 @@
 
 #include "client/cluster.h"
 #include "client/control.h"
-#include "client/instance.h"
-#include "client/kube/kubeconfig.h"
+#include "client/identity.h"
 #include "client/machine.h"
 #include "client/progress.h"
 #include "client/report.h"
@@ -44,10 +41,7 @@ struct up {
     uint64_t began_ms, dial_ms;
     char since[32];
 
-    struct kubeconfig *config;
-    char owner[WIRE_NAME_MAX + 1];
-    char name_space[64];
-    struct instance instance;
+    struct identity who;
     struct control *control;
     struct cluster *cluster; /* NULL with --agent */
     struct cluster_ranges found;
@@ -88,7 +82,7 @@ static void on_handle_closed(uv_handle_t *handle KT_UNUSED)
 static void finish(struct up *up)
 {
     helper_stop(up->helper);
-    instance_release(&up->instance);
+    instance_release(&up->who.instance);
     control_close(up->control);
     for (size_t i = 0; i < KT_ARRAY_LEN(leave_signals); i++)
         uv_close((uv_handle_t *)&up->signal[i], on_handle_closed);
@@ -124,7 +118,7 @@ static void name_what_stays(const struct up *up)
     if (up->may_stay)
         log_warning("left at once: the agent's Job in namespace %s stays for a few minutes and then removes itself; "
                     "`kubectl -n %s delete job -l app.kubernetes.io/managed-by=ktvpn` removes it now",
-                    up->name_space, up->name_space);
+                    up->who.name_space, up->who.name_space);
 }
 
 static void on_leave_timer(uv_timer_t *timer)
@@ -187,10 +181,10 @@ static char *on_status(void *context)
 {
     struct up *up = context;
     struct report report = {
-        .name = up->instance.name,
-        .context = up->config != NULL ? up->config->context : "",
-        .cluster = up->config != NULL ? up->config->server : "",
-        .name_space = up->name_space,
+        .name = up->who.instance.name,
+        .context = up->who.config != NULL ? up->who.config->context : "",
+        .cluster = up->who.config != NULL ? up->who.config->server : "",
+        .name_space = up->who.name_space,
         .pod = up->agent.pod,
         .node = up->agent.node,
         .services_from = up->found.services_from,
@@ -235,9 +229,9 @@ static void ready(struct up *up)
     if (gmtime_r(&now, &utc) != NULL)
         (void)strftime(up->since, sizeof up->since, "%Y-%m-%dT%H:%M:%SZ", &utc);
     double seconds = (double)(now_ms(up) - up->began_ms) / 1000;
-    progress_say(&up->progress, "ready after %.2f s: namespace %s on %s; %s", seconds, up->name_space,
+    progress_say(&up->progress, "ready after %.2f s: namespace %s on %s; %s", seconds, up->who.name_space,
                  up->machine.device.name, up->detach->ready_fd >= 0 ? "`ktvpn down` leaves" : "Ctrl-C leaves");
-    detach_ready(up->detach, up->instance.log_path);
+    detach_ready(up->detach, up->who.instance.log_path);
 }
 
 /* Ready for the next command of a script: a cluster name was resolved, and the short names are known. */
@@ -287,7 +281,7 @@ static void on_session(struct up *up)
     struct error error;
     progress_step(&up->progress, now_ms(up), "network device and routes");
     if (learn_ranges(up, &error) != 0 ||
-        machine_join(&up->machine, &up->loop, up->helper, up->tunnel, up->name_space, &error) != 0) {
+        machine_join(&up->machine, &up->loop, up->helper, up->tunnel, up->who.name_space, &error) != 0) {
         fail(up, &error);
         return;
     }
@@ -403,7 +397,7 @@ static int open_tunnel(struct up *up)
                                           .on_packet = on_packet,
                                           .on_room = on_room,
                                           .on_dns_answer = on_dns_answer};
-    struct tunnel_options options = {.mtu = WIRE_MTU, .name = up->owner};
+    struct tunnel_options options = {.mtu = WIRE_MTU, .name = up->who.owner};
     return tunnel_open(&up->tunnel, &up->loop, &options, &ops, up);
 }
 
@@ -484,60 +478,27 @@ static int open_cluster(struct up *up, struct error *error)
                                            .on_failed = on_cluster_failed,
                                            .on_name = on_name,
                                            .on_names_known = on_names_known};
-    struct cluster_options options = {
-        .config = up->config, .name_space = up->name_space, .image = up->options->agent_image, .owner = up->owner};
-    progress_step(&up->progress, now_ms(up), "cluster %s", up->config->server);
+    struct cluster_options options = {.config = up->who.config,
+                                      .name_space = up->who.name_space,
+                                      .image = up->options->agent_image,
+                                      .owner = up->who.owner};
+    progress_step(&up->progress, now_ms(up), "cluster %s", up->who.config->server);
     return cluster_open(&up->cluster, &up->loop, &options, &ops, up, error);
 }
 
 /* --- the start ---------------------------------------------------------------------------------------------------- */
 
-static void set_owner(struct up *up)
-{
-    char host[64] = "localhost";
-    (void)gethostname(host, sizeof host - 1);
-    const struct passwd *user = getpwuid(getuid());
-    (void)snprintf(up->owner, sizeof up->owner, "%.31s@%.31s", user != NULL ? user->pw_name : "user", host);
-}
-
-static int load_config(struct up *up, struct error *error)
-{
-    const struct options *options = up->options;
-    (void)snprintf(up->name_space, sizeof up->name_space, "%s", "default");
-    if (options->agent.family == ADDRESS_NONE) {
-        struct kubeconfig_choice choice = {.path = options->kubeconfig,
-                                           .list = getenv("KUBECONFIG"),
-                                           .home = getenv("HOME"),
-                                           .context = options->context};
-        int rc = kubeconfig_load(&up->config, &choice, error);
-        if (rc != 0)
-            return rc;
-        (void)snprintf(up->name_space, sizeof up->name_space, "%.63s", up->config->name_space);
-    }
-    if (options->name_space != NULL)
-        (void)snprintf(up->name_space, sizeof up->name_space, "%.63s", options->name_space);
-    return 0;
-}
-
-static int acquire_instance(struct up *up, struct error *error)
-{
-    char name[INSTANCE_NAME_MAX];
-    const char *wish = up->options->name;
-    instance_name_of(name, wish != NULL ? wish : up->config != NULL ? up->config->context : "agent");
-    return instance_acquire(&up->instance, name, error);
-}
-
 static int start(struct up *up, struct error *error)
 {
     static const struct control_ops control_ops = {.on_status = on_status, .on_down = on_down};
-    int rc = control_open(&up->control, &up->loop, up->instance.socket_path, &control_ops, up);
+    int rc = control_open(&up->control, &up->loop, up->who.instance.socket_path, &control_ops, up);
     if (rc != 0)
         return error_set(error, EXIT_CODE_MACHINE, rc, "cannot open the control socket %s: %s",
-                         up->instance.socket_path, strerror(-rc));
+                         up->who.instance.socket_path, strerror(-rc));
     rc = open_tunnel(up);
     if (rc != 0)
         return error_set(error, EXIT_CODE_FAILED, rc, "cannot prepare the session: %s", strerror(-rc));
-    if (up->config != NULL)
+    if (up->who.config != NULL)
         return open_cluster(up, error);
     struct cluster_ranges *none = kt_calloc(1, sizeof *none);
     rc = none == NULL ? error_set(error, EXIT_CODE_FAILED, -ENOMEM, "out of memory") : plan(up, none, error);
@@ -552,13 +513,8 @@ static int start(struct up *up, struct error *error)
 /* What needs no loop; nothing has to be undone when it fails but the lock. */
 static int prepare(struct up *up, struct error *error)
 {
-    set_owner(up);
-    int rc = load_config(up, error);
-    if (rc == 0)
-        rc = acquire_instance(up, error);
-    if (rc == 0)
-        rc = machine_look(&up->machine, error);
-    return rc;
+    int rc = identity_find(&up->who, up->options, error);
+    return rc != 0 ? rc : machine_look(&up->machine, error);
 }
 
 static int open_loop(struct up *up)
@@ -599,15 +555,14 @@ int up_run(const struct options *options, struct helper *helper, struct detach *
     struct up *up = kt_calloc(1, sizeof *up);
     if (up == NULL)
         return error_set(error, EXIT_CODE_FAILED, -ENOMEM, "out of memory");
-    *up = (struct up){
-        .options = options, .helper = helper, .detach = detach, .error = error, .instance = {.lock_fd = -1}};
+    *up =
+        (struct up){.options = options, .helper = helper, .detach = detach, .error = error, .who.instance.lock_fd = -1};
     up->machine.on_verified = on_verified;
     up->machine.on_failed = on_machine_failed;
     up->machine.context = up;
     int rc = run(up, error);
     helper_stop(helper);
-    instance_release(&up->instance);
-    kubeconfig_free(up->config);
+    identity_release(&up->who);
     kt_free(up);
     return rc;
 }

@@ -1,0 +1,58 @@
+#include "client/identity.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void set_owner(struct identity *identity)
+{
+    char host[64] = "localhost";
+    (void)gethostname(host, sizeof host - 1);
+    const struct passwd *user = getpwuid(getuid());
+    (void)snprintf(identity->owner, sizeof identity->owner, "%.31s@%.31s", user != NULL ? user->pw_name : "user", host);
+}
+
+static int load_config(struct identity *identity, const struct options *options, struct error *error)
+{
+    struct kubeconfig_choice choice = {
+        .path = options->kubeconfig, .list = getenv("KUBECONFIG"), .home = getenv("HOME"), .context = options->context};
+    return options->agent.family != ADDRESS_NONE ? 0 : kubeconfig_load(&identity->config, &choice, error);
+}
+
+/* Whether it is a name, and whether there is such a namespace, the cluster says; here it only must not be cut. */
+static int set_name_space(struct identity *identity, const char *wish, struct error *error)
+{
+    const char *name = wish != NULL ? wish : identity->config != NULL ? identity->config->name_space : "default";
+    if (strlen(name) >= sizeof identity->name_space)
+        return error_set(error, EXIT_CODE_USAGE, -EINVAL, "the namespace's name is longer than %d characters: '%.100s'",
+                         IDENTITY_NAMESPACE_MAX - 1, name);
+    (void)snprintf(identity->name_space, sizeof identity->name_space, "%s", name);
+    return 0;
+}
+
+static int take_name(struct identity *identity, const char *wish, struct error *error)
+{
+    char name[INSTANCE_NAME_MAX];
+    instance_name_of(name, wish != NULL ? wish : identity->config != NULL ? identity->config->context : "agent");
+    return instance_acquire(&identity->instance, name, error);
+}
+
+int identity_find(struct identity *identity, const struct options *options, struct error *error)
+{
+    *identity = (struct identity){.instance = {.lock_fd = -1}};
+    set_owner(identity);
+    int rc = load_config(identity, options, error);
+    if (rc == 0)
+        rc = set_name_space(identity, options->name_space, error);
+    return rc != 0 ? rc : take_name(identity, options->name, error);
+}
+
+void identity_release(struct identity *identity)
+{
+    instance_release(&identity->instance);
+    kubeconfig_free(identity->config);
+    identity->config = NULL;
+}
