@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import select
 import socket
 import ssl
 import threading
@@ -49,20 +50,41 @@ class ApiProxy:
         except OSError:
             return
         self.connections += [client, server]
-        threading.Thread(target=self.copy, args=(client, server, None), daemon=True).start()
-        self.copy(server, client, self.look)
-
-    def copy(self, source, target, look):
-        with contextlib.suppress(OSError, ValueError):
-            while data := source.recv(65536):
-                if look:
-                    look(data)
-                target.sendall(data)
-        for s in (source, target):
-            with contextlib.suppress(OSError):
-                s.shutdown(socket.SHUT_RDWR)
+        with client, server, contextlib.suppress(OSError, ValueError):
+            relay(client, server, self.look)
 
     def look(self, data):
         """Heads come whole: the API server writes each in one record."""
         self.answers += len(re.findall(rb"(?m)^HTTP/1\.1 \d+", data))
         self.warnings += re.findall(rb"(?mi)^warning:[^\r\n]*", data)
+
+
+def relay(client, server, look):
+    """Until either ends. One thread: Python's TLS sockets may not be read by one thread and written by another."""
+    client.setblocking(False)
+    server.setblocking(False)
+    while True:
+        select.select([client, server], [], [])
+        for source, target in ((client, server), (server, client)):
+            while (data := read_some(source)) is not None:
+                if not data:
+                    return
+                if source is server:
+                    look(data)
+                write_all(target, data)
+
+
+def read_some(s):
+    """None when there is nothing yet, though a record of TLS's own may have come."""
+    try:
+        return s.recv(65536)
+    except ssl.SSLWantReadError:
+        return None
+
+
+def write_all(s, data):
+    while data:
+        try:
+            data = data[s.send(data):]
+        except ssl.SSLWantWriteError:
+            select.select([], [s], [])
