@@ -25,17 +25,18 @@
 #define WAIT_MS 20000
 #define EXIT_LEAK 98
 #define ARGS_MAX 16
+#define API_PORT 6443
 #define OTHER_KEY "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 #define SERVER "192.0.2.53" /* of this machine: behind a device of the namespace */
 
 static char folder[] = "/tmp/ktvpn-up-XXXXXX";
-static char resolv_conf[64], agent_resolv_conf[64], output[64];
+static char resolv_conf[64], agent_resolv_conf[64], output[64], requests[64], kubeconfig[64];
 
 struct bed {
     struct netns netns;
-    pid_t up, agent, server;
-    char key[64]; /* the agent's */
-    char socket_path[128];
+    pid_t up, agent, server; /* agent: or the API server */
+    char key[64];            /* the agent's */
+    char socket_path[128], lock_path[128];
 };
 
 /* --- the other processes ------------------------------------------------------------------------------------------ */
@@ -180,15 +181,20 @@ static int wait_for_end(struct bed *bed)
     return WEXITSTATUS(status);
 }
 
-static bool has_printed(const char *word)
+static bool file_has(const char *path, const char *word)
 {
     char text[8192];
-    FILE *file = fopen(output, "re");
+    FILE *file = fopen(path, "re");
     size_t size = file != NULL ? fread(text, 1, sizeof text - 1, file) : 0;
     text[size] = '\0';
     if (file != NULL)
         (void)fclose(file);
     return strstr(text, word) != NULL;
+}
+
+static bool has_printed(const char *word)
+{
+    return file_has(output, word);
 }
 
 static void wait_for_state(const struct bed *bed, const char *state)
@@ -231,6 +237,99 @@ static void run(const char *command)
     assert_int_equal(system(command), 0);
 }
 
+/* --- an API server ------------------------------------------------------------------------------------------------ */
+
+/* What is not in this list has no answer for as long as the test lasts. */
+static const struct {
+    const char *request, *answer;
+} answers[] = {
+    {"POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "{\"status\":{\"allowed\":true}}"},
+    {"GET /api/v1/namespaces/ems ", "{}"},
+    {"GET /apis/networking.k8s.io/v1/servicecidrs", "{\"items\":[{\"spec\":{\"cidrs\":[\"10.99.0.0/16\"]}}]}"},
+    {"POST /api/v1/namespaces/ems/services", "{}"},
+    {"GET /api/v1/namespaces/ems/services", "{\"items\":[]}"},
+    {"GET /api/v1/namespaces/ems/pods ", "{\"items\":[]}"},
+    {"GET /api/v1/nodes", "{\"items\":[{\"metadata\":{\"name\":\"n1\",\"labels\":{\"kubernetes.io/arch\":\"amd64\"}},"
+                          "\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}],"
+                          "\"images\":[{\"names\":[\"r/pause:3.9\"]}]}}]}"},
+    {"POST /apis/batch/v1/namespaces/ems/jobs", "{\"metadata\":{\"uid\":\"7\"}}"},
+};
+
+static void answer_request(int fd, const char *request)
+{
+    char head[128];
+    for (size_t i = 0; i < KT_ARRAY_LEN(answers); i++) {
+        if (strncmp(request, answers[i].request, strlen(answers[i].request)) != 0)
+            continue;
+        int size = snprintf(head, sizeof head,
+                            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                            "Content-Length: %zu\r\n\r\n",
+                            strlen(answers[i].answer));
+        (void)!write(fd, head, (size_t)size);
+        (void)!write(fd, answers[i].answer, strlen(answers[i].answer));
+        _exit(0);
+    }
+    (void)pause();
+}
+
+/* One process a connection, one request each. */
+static KT_NORETURN void serve_api(int fd)
+{
+    (void)signal(SIGCHLD, SIG_IGN);
+    for (;;) {
+        char request[16384];
+        int connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+        pid_t pid = fork();
+        if (pid != 0) {
+            (void)close(connection);
+            continue;
+        }
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        ssize_t size = read(connection, request, sizeof request - 1);
+        request[size > 0 ? size : 0] = '\0';
+        int log = open(requests, O_WRONLY | O_APPEND | O_CLOEXEC);
+        (void)!write(log, request, strcspn(request, "\r"));
+        (void)!write(log, "\n", 1);
+        while (recv(connection, request + sizeof request / 2, sizeof request / 2, MSG_DONTWAIT) > 0)
+            ;
+        answer_request(connection, request);
+        _exit(0);
+    }
+}
+
+static int listen_at(uint16_t port)
+{
+    struct sockaddr_in local = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&local, sizeof local), 0);
+    assert_int_equal(listen(fd, 64), 0);
+    return fd;
+}
+
+static void start_api(struct bed *bed)
+{
+    int fd = listen_at(API_PORT);
+    write_file(requests, "");
+    bed->agent = fork_child();
+    if (bed->agent == 0)
+        serve_api(fd);
+    (void)close(fd);
+}
+
+static void wait_for_request(const char *word)
+{
+    for (int i = 0; i < WAIT_MS && !file_has(requests, word); i++)
+        pause_ms();
+    assert_true(file_has(requests, word));
+}
+
+static void join_cluster(struct bed *bed)
+{
+    const char *const argv[] = {"ktvpn", "up", "--kubeconfig", kubeconfig, "--name", "t", NULL};
+    start_up(bed, argv);
+}
+
 /* --- before and after each test ----------------------------------------------------------------------------------- */
 
 static int set_up(void **state)
@@ -243,8 +342,19 @@ static int set_up(void **state)
         "link set ktt0 up");
     write_file("/proc/sys/net/ipv4/ping_group_range", "0 2147483647\n");
     (void)snprintf(bed.socket_path, sizeof bed.socket_path, "%s/ktvpn/t.sock", folder);
+    (void)snprintf(bed.lock_path, sizeof bed.lock_path, "%s/ktvpn/t.lock", folder);
     bed.server = start_server();
     return 0;
+}
+
+static void print_file(const char *path)
+{
+    char line[1024];
+    FILE *file = fopen(path, "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        print_message("%s", line);
+    if (file != NULL)
+        (void)fclose(file);
 }
 
 /* Nothing is left: no device, no route, no socket, no lock. */
@@ -255,7 +365,10 @@ static int tear_down(void **state)
     struct error error;
     if (bed->up > 0) { /* the test has failed */
         end_child(bed->up);
+        print_file(output);
+        print_file(requests);
         (void)unlink(bed->socket_path);
+        (void)unlink(bed->lock_path);
     }
     end_child(bed->agent);
     end_child(bed->server);
@@ -375,11 +488,7 @@ static void test_device_is_deleted(void **state)
 /* An agent that takes the connection and then says nothing. Returns its socket. */
 static int dial_silence(struct bed *bed)
 {
-    struct sockaddr_in local = {
-        .sin_family = AF_INET, .sin_port = htons(4789), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(fd, (const struct sockaddr *)&local, sizeof local), 0);
-    assert_int_equal(listen(fd, 8), 0);
+    int fd = listen_at(4789);
     set_key(bed);
     join_agent(bed, NULL, NULL);
     wait_for_state(bed, "starting");
@@ -436,6 +545,41 @@ static void test_agent_refuses(void **state)
     assert_true(has_printed("allowed"));
 }
 
+/* --- with a cluster ----------------------------------------------------------------------------------------------- */
+
+static void test_no_api_server(void **state)
+{
+    struct bed *bed = *state;
+    join_cluster(bed);
+    assert_int_equal(wait_for_end(bed), EXIT_CODE_UNREACHABLE);
+}
+
+static void test_signal_while_it_checks(void **state)
+{
+    struct bed *bed = *state;
+    int fd = listen_at(API_PORT); /* answers nothing */
+    join_cluster(bed);
+    wait_for_state(bed, "starting");
+    assert_int_equal(kill(bed->up, SIGINT), 0);
+    assert_int_equal(wait_for_end(bed), EXIT_CODE_INTERRUPTED);
+    assert_false(has_printed("stays"));
+    (void)close(fd);
+}
+
+/* The Job is made, no pod comes, and its deletion has no answer: who does not want to wait is told what stays. */
+static void test_second_signal_names_what_stays(void **state)
+{
+    struct bed *bed = *state;
+    start_api(bed);
+    join_cluster(bed);
+    wait_for_request("POST /api/v1/namespaces/ems/configmaps"); /* so the Job is there */
+    assert_int_equal(kill(bed->up, SIGINT), 0);
+    wait_for_request("DELETE /apis/batch/v1/namespaces/ems/jobs/ktvpn-agent-");
+    assert_int_equal(kill(bed->up, SIGINT), 0);
+    assert_int_equal(wait_for_end(bed), EXIT_CODE_INTERRUPTED);
+    assert_true(has_printed("the agent's Job in namespace ems stays"));
+}
+
 /* -- */
 
 /* /etc/resolv.conf is another one here, in a mount namespace of this process. */
@@ -448,6 +592,12 @@ static int enter_mounts(void **state KT_UNUSED)
     (void)snprintf(resolv_conf, sizeof resolv_conf, "%s/resolv.conf", folder);
     (void)snprintf(agent_resolv_conf, sizeof agent_resolv_conf, "%s/agent.conf", folder);
     (void)snprintf(output, sizeof output, "%s/output", folder);
+    (void)snprintf(requests, sizeof requests, "%s/requests", folder);
+    (void)snprintf(kubeconfig, sizeof kubeconfig, "%s/config", folder);
+    write_file(kubeconfig, "apiVersion: v1\nkind: Config\ncurrent-context: kt\n"
+                           "clusters: [{name: kt, cluster: {server: 'http://127.0.0.1:6443'}}]\n"
+                           "users: [{name: me, user: {token: t}}]\n"
+                           "contexts: [{name: kt, context: {cluster: kt, user: me, namespace: ems}}]\n");
     write_file(resolv_conf, "nameserver " SERVER "\n");
     write_file(agent_resolv_conf, "nameserver 127.0.0.1\nsearch ems.svc.cluster.test svc.cluster.test cluster.test\n");
     if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
@@ -463,6 +613,8 @@ static int leave_mounts(void **state KT_UNUSED)
     (void)unlink(resolv_conf);
     (void)unlink(agent_resolv_conf);
     (void)unlink(output);
+    (void)unlink(requests);
+    (void)unlink(kubeconfig);
     (void)rmdir(runtime);
     return geteuid() != 0 ? 0 : rmdir(folder);
 }
@@ -476,6 +628,7 @@ int main(void)
         TEST(test_joins_and_leaves),  TEST(test_signal_leaves),          TEST(test_second_signal_leaves_at_once),
         TEST(test_device_is_deleted), TEST(test_signal_while_it_starts), TEST(test_down_while_it_starts),
         TEST(test_nobody_listens),    TEST(test_another_agents_key),     TEST(test_agent_refuses),
+        TEST(test_no_api_server),     TEST(test_signal_while_it_checks), TEST(test_second_signal_names_what_stays),
     };
     return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, enter_mounts, leave_mounts);
 }
