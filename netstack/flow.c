@@ -227,7 +227,7 @@ static void on_dialled(struct flow *flow, int error)
 static bool has_room(struct netstack *netstack)
 {
     struct flow_table *table = &netstack->flows;
-    if (table->count < NETSTACK_FLOWS_MAX)
+    if (table->count < table->max)
         return true;
     if (list_is_empty(&table->half_closed))
         return false;
@@ -379,6 +379,7 @@ int flow_table_init(struct netstack *netstack)
                             &table->half_closed, &table->draining,      &table->dead};
     for (size_t i = 0; i < KT_ARRAY_LEN(lists); i++)
         list_init(lists[i]);
+    table->max = NETSTACK_FLOWS_MAX;
     return pcb_index_init(&table->pcbs, netstack->mtu, netstack, flow_output, on_accept);
 }
 

@@ -64,6 +64,7 @@ struct flow_table {
     struct list touched, waiting_small, waiting_bulk, half_closed, draining, dead;
     uint64_t windows, queued; /* of all flows together; windows: beyond FLOW_OWN_BYTES each */
     uint32_t count;           /* all that are not DEAD */
+    uint32_t max;             /* NETSTACK_FLOWS_MAX; a test may set less */
 };
 
 KT_MUST_USE int flow_table_init(struct netstack *netstack);
