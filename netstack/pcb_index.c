@@ -148,17 +148,10 @@ int pcb_index_copy(struct pcb_index *index, const struct packet *packet, const u
 }
 
 /* lwIP marks each connection that its timer has seen with a counter of 8 bits, one step per call, and skips those that
- * carry the present number. Here each bucket is a call of its own, so a sweep must not take a multiple of 256 steps for
- * ever: two steps per bucket in use, and a few more that differ from sweep to sweep. */
-static void shift_timer_counter(struct pcb_index *index)
-{
-    for (unsigned i = index->sweeps++ % 3; i > 0; i--)
-        tcp_fasttmr();
-}
-
+ * carry the present number. Here each bucket is two calls of its own. So from one call for a bucket to its next there
+ * is always an odd number of steps, never 256, and nothing is skipped, whatever the number of buckets in use is. */
 void pcb_index_tick(struct pcb_index *index)
 {
-    shift_timer_counter(index); /* outside of enter and leave lwIP sees no connection */
     index->ticks++;
     for (unsigned bucket = 0; bucket < PCB_BUCKETS; bucket++) {
         if (index->head[bucket] == NULL)

@@ -17,7 +17,7 @@
 #include "common/packet.h"
 #include "netstack/netstack.h"
 
-#define PCB_BUCKETS 2039 /* a prime: see pcb_index_tick() */
+#define PCB_BUCKETS 2039 /* a prime */
 #define PCB_KEY_SIZE 16
 #define PCB_TICK_MS 250 /* TCP_SLOW_INTERVAL */
 
@@ -25,7 +25,6 @@ struct pcb_index {
     struct netif netif; /* its `state` is the netstack */
     struct tcp_pcb_listen *listener;
     uint32_t ticks;
-    uint32_t sweeps;
     unsigned entered;
     uint8_t isn_key[PCB_KEY_SIZE];
     struct tcp_pcb *head[PCB_BUCKETS];

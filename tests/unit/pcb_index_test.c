@@ -144,7 +144,7 @@ static void without_memory_there_is_no_connection(void **state)
 }
 
 /* Each bucket's connections are seen by the timer, whatever their number is: lwIP's mark of 8 bits does not come round
- * to the same value at each sweep. 128 buckets of two steps each are 256. */
+ * to the same value. 128 buckets of two steps each are 256. */
 static void tick_reaches_every_bucket(void **state)
 {
     static const unsigned in_use[] = {1, 2, 127, 128, 129, 256, PCB_BUCKETS};
