@@ -39,6 +39,16 @@ static void find_servers(struct machine *machine)
     }
 }
 
+const char *machine_device_of(void *context, const struct address *to)
+{
+    const struct machine *machine = context;
+    for (size_t i = 0; i < machine->servers; i++) {
+        if (address_equal(&machine->server[i].address, to))
+            return machine->server[i].device;
+    }
+    return NULL;
+}
+
 int machine_look(struct machine *machine, struct error *error)
 {
     machine->device.fd = -1;

@@ -58,6 +58,9 @@ KT_MUST_USE int machine_join(struct machine *machine, struct uv_loop_s *loop, st
 /* Asks this machine's name server for a cluster name; on_verified gets 0, -ENOENT, -ETIMEDOUT ... later. -ENOTSUP: no
  * name server's queries pass through us, on_verified does not come. */
 KT_MUST_USE int machine_verify(struct machine *machine);
+/* The device by which connections to `to` must go so that they do not enter the tunnel: of an address that is routed
+ * into it for its port 53. NULL: any. `machine` is a struct machine, after machine_look(). */
+const char *machine_device_of(void *machine, const struct address *to);
 /* Fine at any time. Memory of what was open goes later, on the loop. */
 void machine_leave(struct machine *machine);
 

@@ -309,7 +309,8 @@ static int on_dial(void *context, struct stream **out)
     struct up *up = context;
     if (up->cluster != NULL)
         return cluster_dial(up->cluster, out);
-    return stream_dial_tcp(out, &up->loop, &up->options->agent, up->options->agent_port);
+    const struct address *agent = &up->options->agent;
+    return stream_dial_tcp_by(out, &up->loop, agent, up->options->agent_port, machine_device_of(&up->machine, agent));
 }
 
 /* Before the first session: not for ever, and not without a word. */
@@ -483,7 +484,10 @@ static int open_cluster(struct up *up, struct error *error)
                                       .image = up->options->agent_image,
                                       .owner = up->who.owner};
     progress_step(&up->progress, now_ms(up), "cluster %s", up->who.config->server);
-    return cluster_open(&up->cluster, &up->loop, &options, &ops, up, error);
+    int rc = cluster_open(&up->cluster, &up->loop, &options, &ops, up, error);
+    if (up->cluster != NULL)
+        api_set_device_of(cluster_api(up->cluster), machine_device_of, &up->machine);
+    return rc;
 }
 
 /* --- the start ---------------------------------------------------------------------------------------------------- */

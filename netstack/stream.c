@@ -208,7 +208,19 @@ static socklen_t to_sockaddr(struct sockaddr_storage *out, const struct address 
     return sizeof *in6;
 }
 
+static bool is_bound(int fd, const char *device)
+{
+    return device == NULL || *device == '\0' ||
+           setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, (socklen_t)strlen(device)) == 0;
+}
+
 int stream_dial_tcp(struct stream **out, struct uv_loop_s *loop, const struct address *to, uint16_t port)
+{
+    return stream_dial_tcp_by(out, loop, to, port, NULL);
+}
+
+int stream_dial_tcp_by(struct stream **out, struct uv_loop_s *loop, const struct address *to, uint16_t port,
+                       const char *device)
 {
     if (to->family == ADDRESS_NONE)
         return -EAFNOSUPPORT;
@@ -226,7 +238,7 @@ int stream_dial_tcp(struct stream **out, struct uv_loop_s *loop, const struct ad
     tcp->to = *to;
     tcp->port = port;
     /* Whatever comes of it at once is told later, by the same way: a socket that failed is ready too. */
-    if (connect(fd, (struct sockaddr *)&peer, size) != 0 && errno != EINPROGRESS)
+    if (!is_bound(fd, device) || (connect(fd, (struct sockaddr *)&peer, size) != 0 && errno != EINPROGRESS))
         tcp->connect_error = -errno;
     watch(tcp, STREAM_WRITABLE);
     *out = &tcp->stream;

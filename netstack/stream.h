@@ -64,6 +64,10 @@ static inline void stream_close(struct stream *stream)
  * loop's error; then a given fd is still the caller's. A refused dial is told by on_failed, a given fd is OPEN at once,
  * without on_open. The dial has no time-out of its own but the kernel's. TCP_NODELAY, TCP_NOTSENT_LOWAT are set. */
 KT_MUST_USE int stream_dial_tcp(struct stream **out, struct uv_loop_s *loop, const struct address *to, uint16_t port);
+/* By this device, whatever the routes say (SO_BINDTODEVICE); NULL or "": as they say. A device that is not there fails
+ * the dial. */
+KT_MUST_USE int stream_dial_tcp_by(struct stream **out, struct uv_loop_s *loop, const struct address *to, uint16_t port,
+                                   const char *device);
 KT_MUST_USE int stream_from_fd(struct stream **out, struct uv_loop_s *loop, int fd);
 
 #endif

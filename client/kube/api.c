@@ -581,6 +581,13 @@ size_t api_peers(const struct api *api, struct address *out, size_t max)
     return count;
 }
 
+void api_set_device_of(struct api *api, const char *(*device_of)(void *context, const struct address *to),
+                       void *context)
+{
+    api->server.device_of = device_of;
+    api->server.device_context = context;
+}
+
 struct uv_loop_s *api_loop(const struct api *api)
 {
     return api->loop;

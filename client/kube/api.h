@@ -70,6 +70,9 @@ int api_status_error(int status, const char *body, size_t size, const char *what
 
 /* The addresses that were dialled for the server so far, at most `max`: they must stay out of the tunnel. */
 size_t api_peers(const struct api *api, struct address *out, size_t max);
+/* A device for connections to an address, or NULL, before each is dialled. */
+void api_set_device_of(struct api *api, const char *(*device_of)(void *context, const struct address *to),
+                       void *context);
 /* The loop that it was opened with. */
 struct uv_loop_s *api_loop(const struct api *api);
 /* `Warning:` headers seen. */

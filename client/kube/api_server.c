@@ -114,6 +114,17 @@ static void remember(struct api_server *server, const struct sockaddr *to)
         server->peer[server->peers++] = address;
 }
 
+/* The server's host may be a name server of this machine too, whose address is routed into the tunnel. */
+static void bind_to_device(const struct api_server *server, int fd, const struct sockaddr *to)
+{
+    struct address address;
+    const char *device = NULL;
+    if (server->device_of != NULL && address_of(&address, to))
+        device = server->device_of(server->device_context, &address);
+    if (device != NULL) /* where it fails, the datapath sends what comes by the tunnel's device the right way */
+        (void)setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, (socklen_t)strlen(device));
+}
+
 /* libcurl's own socket() leaves the fd to every child. */
 static curl_socket_t on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *to)
 {
@@ -124,6 +135,7 @@ static curl_socket_t on_open_socket(void *context, curlsocktype purpose, struct 
     unsigned timeout = USER_TIMEOUT_MS;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout);
     remember(context, &to->addr);
+    bind_to_device(context, fd, &to->addr);
     return fd;
 }
 

@@ -18,6 +18,8 @@ struct api_server {
     struct curl_slist *connect_to;
     struct address peer[API_PEERS_MAX];
     size_t peers;
+    const char *(*device_of)(void *context, const struct address *to); /* may be NULL */
+    void *device_context;
 };
 
 /* 0, -ENOMEM, -EINVAL (a server URL that libcurl does not take). After an error there is nothing to deinit. */

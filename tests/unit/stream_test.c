@@ -178,6 +178,26 @@ static void unreachable_dial_fails_later(void **state)
     assert_int_equal(stream_dial_tcp(&stream, &f->loop, &nowhere, 9), -EAFNOSUPPORT);
 }
 
+static void dials_by_a_device(void **state)
+{
+    struct fixture *f = *state;
+    struct seen seen = {0};
+    struct stream *stream = NULL;
+    assert_int_equal(stream_dial_tcp_by(&stream, &f->loop, &f->address, f->port, "lo"), 0);
+    listen_to(stream, &seen);
+    run_until(f, &seen.opened);
+    stream_close(stream);
+    run_until(f, &seen.closed);
+    seen = (struct seen){0};
+    assert_int_equal(stream_dial_tcp_by(&stream, &f->loop, &f->address, f->port, "nowhere0"), 0);
+    listen_to(stream, &seen);
+    run_until(f, &seen.failed);
+    assert_int_equal(seen.error, -ENODEV);
+    assert_int_equal(seen.opened, 0);
+    stream_close(stream);
+    run_until(f, &seen.closed);
+}
+
 static void closed_while_dialling_tells_only_closed(void **state)
 {
     struct fixture *f = *state;
@@ -265,6 +285,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(dials_and_moves_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(refused_dial_fails_later_and_once, setup, teardown),
         cmocka_unit_test_setup_teardown(unreachable_dial_fails_later, setup, teardown),
+        cmocka_unit_test_setup_teardown(dials_by_a_device, setup, teardown),
         cmocka_unit_test_setup_teardown(closed_while_dialling_tells_only_closed, setup, teardown),
         cmocka_unit_test_setup_teardown(reset_is_told_after_the_bytes_before_it, setup, teardown),
         cmocka_unit_test_setup_teardown(full_stream_says_again_and_then_writable, setup, teardown),
