@@ -28,6 +28,7 @@
 #include "common/mem.h"
 
 #define CLASS_IN 1
+#define CLUSTER_TRIES 3
 #define TICKS 50 /* in the time a query may take */
 
 struct query {
@@ -41,6 +42,8 @@ struct query {
     size_t candidate; /* that is being asked, from 0; plan.candidates: none */
     uint32_t id;      /* of ask_cluster; 0: not asked */
     uint16_t dns_id;  /* of the message that was sent for it */
+    bool is_sent;
+    uint64_t sent_ms;
     struct names_outside *outside;
     size_t size;
     uint8_t message[];
@@ -170,7 +173,6 @@ static int put_candidate(struct query *query)
     struct names *names = query->names;
     const struct dns_question *question = &query->question;
     const char *candidate = query->plan.candidate[query->candidate];
-    randombytes_buf(&query->dns_id, sizeof query->dns_id);
     if (strcmp(candidate, question->name) != 0) {
         uint16_t udp_size =
             question->udp_size > DNS_UDP_MAX ? question->udp_size : 0; /* no EDNS for who did not send it */
@@ -182,13 +184,33 @@ static int put_candidate(struct query *query)
     return (int)query->size;
 }
 
-static void ask_cluster(struct query *query)
+/* A carrier may be lost with the question, or with its answer, and for a moment there may be none at all: flows go on
+ * after that, so names have to. Each try has the same ids; the first answer is taken. */
+static void send_to_cluster(struct query *query)
 {
     struct names *names = query->names;
     int size = put_candidate(query);
-    query->id = ++names->last_id ? names->last_id : ++names->last_id; /* 0 is none */
-    if (size < 0 || names->ops.ask_cluster(names->context, query->id, names->tx, (size_t)size) != 0)
+    if (size < 0) {
         fail(query);
+        return;
+    }
+    query->sent_ms = uv_now(names->loop);
+    query->is_sent = names->ops.ask_cluster(names->context, query->id, names->tx, (size_t)size) == 0;
+}
+
+static void ask_cluster(struct query *query)
+{
+    struct names *names = query->names;
+    query->id = ++names->last_id ? names->last_id : ++names->last_id; /* 0 is none */
+    randombytes_buf(&query->dns_id, sizeof query->dns_id);
+    send_to_cluster(query);
+}
+
+static void cluster_tick(struct query *query, uint64_t now)
+{
+    uint64_t try_ms = query->names->timeout_ms / CLUSTER_TRIES;
+    if (query->id != 0 && (!query->is_sent || now - query->sent_ms >= try_ms))
+        send_to_cluster(query);
 }
 
 /* The answer to the last candidate, made to fit the question. */
@@ -327,6 +349,8 @@ static void tick(struct names *names, uint64_t now)
             fail(query);
         else if (query->outside)
             names_outside_tick(query->outside, now);
+        else
+            cluster_tick(query, now);
     }
 }
 

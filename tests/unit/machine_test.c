@@ -425,8 +425,8 @@ static void test_does_not_verify(void **state KT_UNUSED)
 {
     look_plan_and_join();
     assert_int_equal(machine_verify(&bed->machine), 0);
-    for (int i = 0; i < WAIT_MS && bed->verified == 0; i++)
-        turn();
+    while (bed->verified == 0) /* as long as the query waits for a tunnel that does not come */
+        (void)uv_run(&bed->loop, UV_RUN_ONCE);
     assert_true(bed->result < 0);
     machine_report(&bed->machine, &bed->report);
     assert_int_equal(bed->report.warnings, 1);

@@ -307,13 +307,29 @@ static void nonsense_from_the_cluster_is_a_failure(void **state)
     assert_int_equal(stats.cluster, 5);
 }
 
-static void a_tunnel_that_is_down_is_a_failure(void **state)
+static void a_tunnel_that_is_down_is_waited_for_in_time(void **state)
 {
     struct bed *bed = *state;
+    reopen_names(bed, SHORT_MS);
     bed->ask_result = -ENOTCONN;
     ask(bed, "dashboard-api", DNS_A);
     receive(bed, DNS_SERVFAIL, 0);
     assert_int_equal(bed->server_asked, 0);
+    assert_true(bed->count > 10);
+}
+
+static void a_question_that_was_lost_is_asked_again(void **state)
+{
+    struct bed *bed = *state;
+    reopen_names(bed, 3 * SHORT_MS);
+    ask(bed, "dashboard-api.ems.svc.cluster.local", DNS_A);
+    const struct asked *again = await_asked(bed, 2, "dashboard-api.ems.svc.cluster.local");
+    assert_int_equal(bed->asked[0].id, again->id);
+    assert_memory_equal(bed->asked[0].message, again->message, again->size);
+    cluster_says(bed, again, DNS_NOERROR, 7);
+    receive(bed, DNS_NOERROR, 1);
+    cluster_says(bed, again, DNS_NOERROR, 8); /* the first one's answer, late */
+    check_address(bed, "192.0.2.7");
 }
 
 static void silence_is_a_failure_in_time(void **state)
@@ -508,7 +524,8 @@ int main(void)
         NAMES_TEST(reverse_names_of_the_ranges_are_the_clusters),
         NAMES_TEST(the_case_of_the_question_comes_back),
         NAMES_TEST(nonsense_from_the_cluster_is_a_failure),
-        NAMES_TEST(a_tunnel_that_is_down_is_a_failure),
+        NAMES_TEST(a_tunnel_that_is_down_is_waited_for_in_time),
+        NAMES_TEST(a_question_that_was_lost_is_asked_again),
         NAMES_TEST(silence_is_a_failure_in_time),
         NAMES_TEST(long_answers_are_cut_for_udp_only),
         NAMES_TEST(an_update_goes_to_the_machines_server),
