@@ -111,10 +111,10 @@ class World:
         self.relay = self.keep(Relay(self.net.pod, RELAY, self.net.pod, ("127.0.0.1", 4789)))
         return self.relay
 
-    def start_client(self, *options, key=None, wait=True):
+    def start_client(self, *options, key=None, wait=True, resolv_conf=None):
         self.client = self.keep(Client(self.net.laptop, "--agent", f"tcp://{RELAY[0]}:{RELAY[1]}", "--agent-key",
                                        key or self.agent.key, "--also", RANGE, "-n", "ems", "-v", *options,
-                                       resolv_conf=str(self.net.laptop_conf)))
+                                       resolv_conf=resolv_conf or str(self.net.laptop_conf)))
         if wait:
             wait_for("the route into the tunnel", self.is_joined, 15)
         return self.client

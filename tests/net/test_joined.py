@@ -147,6 +147,37 @@ def test_abandoned_unread_and_refused_flows_hurt_nobody(joined):
     unread.close()
 
 
+def memory_of(pid):
+    """The most that it ever had, in bytes."""
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+
+def test_what_nobody_reads_does_not_pile_up(joined):
+    """The agent's pod has 256 MiB: flows whose reader sleeps must not fill it, in either direction."""
+    net = joined.net.services
+    socks = []
+    for _ in range(150):
+        down, up = connect(joined, services.SOURCE), connect(joined, services.SILENT)
+        socks += [down, up]
+        down.sendall(b"1000000000 1\n")
+        up.setblocking(False)
+    for _ in range(10):
+        for up in socks[1::2]:
+            try:
+                while up.send(b"x" * (1 << 18)):
+                    pass
+            except BlockingIOError:
+                pass
+        time.sleep(0.1)
+    assert memory_of(joined.agent.pid) < 200 * MEGABYTE
+    assert memory_of(joined.client.pid) < 100 * MEGABYTE
+    assert_quick(joined)
+    for sock in socks:
+        sock.close()
+    net.ends.clear()
+
+
 @pytest.mark.parametrize("size", [0, 1, 512, 1400, 9000, 30000, 60000])
 def test_datagrams_of_all_sizes(joined, size):
     with joined.net.laptop.udp() as sock:
@@ -183,6 +214,36 @@ def test_cluster_names_and_outside_names(joined):
     assert nameserver.ask(net.laptop, OUTSIDE_DNS, "nothing.ems.svc.cluster.local") == (3, [])
     assert "www.example.test" not in net.cluster_dns.asked
     assert SERVICE not in net.outside_dns.asked
+
+
+def test_name_server_on_the_gateway_which_is_the_agents_host_too(world, tmp_path):
+    """Row C7: its DNS is ours, its other ports and the carrier itself go where they went before."""
+    net = world.net
+    gateway = RELAY[0]
+    conf = tmp_path / "resolv.conf"
+    conf.write_text(f"nameserver {gateway}\n")
+    dns = world.keep(nameserver.NameServer(net.pod, gateway, {"www.example.test": "192.0.2.81"}))
+    world.keep(services.Services(net.pod, gateway))
+    world.start_agent()
+    world.start_relay()
+    world.start_client(resolv_conf=str(conf))
+    assert "carrier 2" not in world.agent.log, "the carrier went into the tunnel"
+    assert nameserver.ask(net.laptop, gateway, SERVICE) == (0, [SERVER])
+    assert nameserver.ask(net.laptop, gateway, "www.example.test") == (0, ["192.0.2.81"])
+    assert SERVICE not in dns.asked
+    with connect(world, services.GREETS, gateway) as sock:
+        assert services.read_line(sock) == "hello"
+    with pytest.raises(ConnectionRefusedError):
+        connect(world, services.DEAD, gateway)
+    with connect(world, services.LATE, gateway) as sock:
+        sock.shutdown(socket.SHUT_WR)
+        assert services.read_line(sock) == "late but whole"
+    with net.laptop.udp() as sock:
+        sock.sendto(b"x", (gateway, services.ECHO))
+        assert sock.recvfrom(10) == (b"x", (gateway, services.ECHO))
+    world.relay.cut()  # the question waits for the next carrier
+    assert nameserver.ask(net.laptop, gateway, SERVICE) == (0, [SERVER])
+    assert "carrier 3" not in world.agent.log
 
 
 def test_status_tells(joined):
