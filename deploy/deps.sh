@@ -17,7 +17,7 @@ CACHE=${KTVPN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ktvpn}/$KEY
 PACKAGES="build-essential cmake ninja-build pkg-config musl-tools dpkg-dev ca-certificates autoconf automake libtool
   libsodium-dev libuv1-dev libcurl4-openssl-dev libssl-dev libcjson-dev libyaml-dev libmnl-dev libcmocka-dev linux-libc-dev
   clang-14 clang-format-14 clang-tidy-14 cppcheck libclang-rt-14-dev
-  python3 python3-pytest iproute2 nftables iptables curl openssl"
+  python3 python3-pytest iproute2 iputils-ping nftables iptables curl openssl util-linux"
 
 say() { printf 'deps: %s\n' "$*"; }
 fail() { printf 'deps: %s\n' "$*" >&2; exit 1; }
