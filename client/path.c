@@ -153,7 +153,8 @@ static const struct pump_ops pump_ops = {
 
 static int start_handshake(struct path *path)
 {
-    int rc = carrier_init(&path->carrier, path->keys, path->agent, WIRE_FEATURE_IPV4, uv_now(path->loop));
+    int rc = carrier_init(&path->carrier, path->keys, path->agent, WIRE_FEATURE_IPV4 | WIRE_FEATURE_AEGIS256,
+                          uv_now(path->loop));
     if (rc != 0)
         return rc;
     path->state = PATH_HANDSHAKE;

@@ -22,9 +22,11 @@
 #define INIT_SIZE (WIRE_INIT_HEAD_SIZE + WIRE_NOISE_INIT_SIZE)
 #define ECHO_SIZE 8
 #define PROBE_MS 250   /* at most one probe in this time */
-#define REKEY_ROOM 256 /* of WIRE_TX_RESERVE: REKEY_INIT, the largest, has 118 bytes */
+#define REKEY_ROOM 256 /* of WIRE_TX_RESERVE: REKEY_INIT, the largest, has 134 bytes */
 
-_Static_assert(WIRE_NOISE_INIT_SIZE == NOISE_INIT_SIZE && WIRE_NOISE_RESP_SIZE == NOISE_RESP_SIZE, "sizes of Noise");
+_Static_assert(WIRE_NOISE_INIT_SIZE == NOISE_INIT_SIZE && WIRE_NOISE_RESP_SIZE == NOISE_RESP_SIZE &&
+                   WIRE_TAG_MAX == NOISE_TAG_MAX,
+               "sizes of Noise");
 _Static_assert(WIRE_MTU <= WIRE_BODY_MAX, "a packet fits a record");
 _Static_assert(WIRE_RX_SIZE >= 2 * (WIRE_SIZE_SIZE + WIRE_RECORD_MAX), "rx holds a record while the next one arrives");
 
@@ -63,7 +65,7 @@ int carrier_init(struct carrier *carrier, const struct noise_keypair *keys, cons
         return -ENOMEM;
     carrier->private = p;
     p->keys = *keys;
-    p->own_features = features;
+    p->own_features = noise_has_aegis() ? features : features & ~WIRE_FEATURE_AEGIS256;
     p->started_ms = p->received_ms = now_ms;
     p->rx = (struct buffer){.data = p->rx_data, .capacity = sizeof p->rx_data};
     p->tx = (struct buffer){.data = p->tx_data, .capacity = sizeof p->tx_data};
@@ -71,7 +73,7 @@ int carrier_init(struct carrier *carrier, const struct noise_keypair *keys, cons
         memcpy(carrier->peer, agent, WIRE_KEY_SIZE);
         return 0;
     }
-    struct wire_hello hello = {.version = WIRE_VERSION, .features = features};
+    struct wire_hello hello = {.version = WIRE_VERSION, .features = p->own_features};
     randombytes_buf(hello.random, sizeof hello.random);
     wire_put_hello(p->prologue, &hello);
     buffer_put(&p->tx, p->prologue, WIRE_HELLO_SIZE);
@@ -103,9 +105,11 @@ void carrier_received(struct carrier *carrier, size_t size)
 }
 
 /* Ends the handshake. Only its hash stays: who gets this memory later must not get old keys by it. */
-static void split(struct carrier_private *p, struct noise_cipher *first, struct noise_cipher *second)
+static void split(struct carrier *carrier, struct noise_cipher *first, struct noise_cipher *second)
 {
-    noise_split(&p->handshake, first, second);
+    struct carrier_private *p = carrier->private;
+    bool has_aegis = (carrier->features & WIRE_FEATURE_AEGIS256) != 0;
+    noise_split(&p->handshake, has_aegis ? NOISE_AEGIS256 : NOISE_CHACHAPOLY, first, second);
     memcpy(p->hash, p->handshake.h, sizeof p->hash);
     noise_handshake_deinit(&p->handshake);
 }
@@ -114,9 +118,9 @@ static void became_open(struct carrier *carrier, uint64_t now_ms)
 {
     struct carrier_private *p = carrier->private;
     if (carrier->is_client)
-        split(p, &p->tx_cipher, &p->rx_cipher);
+        split(carrier, &p->tx_cipher, &p->rx_cipher);
     else
-        split(p, &p->rx_cipher, &p->tx_cipher);
+        split(carrier, &p->rx_cipher, &p->tx_cipher);
     p->key_ms = p->echo_ms = now_ms;
     carrier->state = CARRIER_OPEN;
 }
@@ -198,7 +202,7 @@ static int append(struct carrier *carrier, enum wire_type type, const struct car
                   size_t body)
 {
     struct carrier_private *p = carrier->private;
-    size_t plain = WIRE_HEAD_SIZE + body, sealed = plain + WIRE_TAG_SIZE;
+    size_t plain = WIRE_HEAD_SIZE + body, sealed = plain + noise_tag_size(&p->tx_cipher);
     uint8_t *out = buffer_tail(&p->tx, WIRE_SIZE_SIZE + sealed + reserve_of(type));
     if (out == NULL)
         return -ENOBUFS;
@@ -294,7 +298,7 @@ static int agent_on_rekey(struct carrier *carrier, const struct carrier_record *
         rc = append_one(carrier, WIRE_REKEY_RESP, resp, sizeof resp);
     if (rc != 0)
         return rc;
-    split(p, &p->next_rx_cipher, &p->tx_cipher);
+    split(carrier, &p->next_rx_cipher, &p->tx_cipher);
     p->has_next_rx = true;
     return 0;
 }
@@ -309,7 +313,7 @@ static int client_on_rekey(struct carrier *carrier, const struct carrier_record 
     int rc = append_one(carrier, WIRE_REKEY_DONE, NULL, 0);
     if (rc != 0)
         return rc;
-    split(p, &p->tx_cipher, &p->rx_cipher);
+    split(carrier, &p->tx_cipher, &p->rx_cipher);
     p->is_rekeying = false;
     p->key_ms = now_ms;
     return 0;
@@ -364,7 +368,8 @@ static int open_record(struct carrier *carrier, struct carrier_record *record)
     size_t sealed = cursor_u16(&cursor);
     if (!cursor_ok(&cursor))
         return 0;
-    if (sealed < WIRE_HEAD_SIZE + WIRE_TAG_SIZE)
+    size_t overhead = WIRE_HEAD_SIZE + noise_tag_size(&p->rx_cipher);
+    if (sealed < overhead)
         return -EPROTO;
     uint8_t *in = buffer_take(&p->rx, WIRE_SIZE_SIZE + sealed);
     if (in == NULL)
@@ -377,9 +382,8 @@ static int open_record(struct carrier *carrier, struct carrier_record *record)
     uint32_t head = cursor_u32(&cursor);
     if ((head & 0xffffff) != 0)
         return -EPROTO;
-    *record = (struct carrier_record){.type = (enum wire_type)(head >> 24),
-                                      .body = plain + WIRE_HEAD_SIZE,
-                                      .size = sealed - WIRE_TAG_SIZE - WIRE_HEAD_SIZE};
+    *record = (struct carrier_record){
+        .type = (enum wire_type)(head >> 24), .body = plain + WIRE_HEAD_SIZE, .size = sealed - overhead};
     carrier->records_in++;
     return 1;
 }

@@ -14,7 +14,8 @@
  *   OPEN       records flow
  *   CLOSED     an error was returned; only carrier_deinit() may follow
  *
- * ECHO and REKEY records are answered inside; the owner never sees them. */
+ * ECHO and REKEY records are answered inside; the owner never sees them. WIRE_FEATURE_AEGIS256 is a wish: it is left
+ * out where this CPU has no AES. */
 #ifndef KTVPN_COMMON_CARRIER_H
 #define KTVPN_COMMON_CARRIER_H
 

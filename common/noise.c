@@ -12,6 +12,9 @@
 
 #define BLAKE2B_BLOCK_SIZE 128
 
+_Static_assert(crypto_aead_aegis256_ABYTES == NOISE_TAG_MAX && crypto_aead_aegis256_KEYBYTES == NOISE_KEY_SIZE,
+               "sizes of AEGIS-256");
+
 static const char protocol_name[] = "Noise_IK_25519_ChaChaPoly_BLAKE2b";
 
 void noise_keypair_generate(struct noise_keypair *pair)
@@ -218,25 +221,66 @@ int noise_read_resp(struct noise_handshake *hs, const uint8_t *message, size_t s
     return rc != 0 ? rc : decrypt_and_hash(hs, payload, message + NOISE_KEY_SIZE, size - NOISE_KEY_SIZE);
 }
 
-void noise_split(const struct noise_handshake *hs, struct noise_cipher *first, struct noise_cipher *second)
+bool noise_has_aegis(void)
+{
+    return (sodium_runtime_has_aesni() && sodium_runtime_has_avx()) || sodium_runtime_has_armcrypto();
+}
+
+void noise_split(const struct noise_handshake *hs, enum noise_aead aead, struct noise_cipher *first,
+                 struct noise_cipher *second)
 {
     uint8_t one[NOISE_HASH_SIZE], two[NOISE_HASH_SIZE];
     hkdf2(one, two, hs->ck, NULL, 0);
-    *first = (struct noise_cipher){0};
-    *second = (struct noise_cipher){0};
+    *first = (struct noise_cipher){.aead = aead};
+    *second = (struct noise_cipher){.aead = aead};
     memcpy(first->key, one, NOISE_KEY_SIZE);
     memcpy(second->key, two, NOISE_KEY_SIZE);
     sodium_memzero(one, sizeof one);
     sodium_memzero(two, sizeof two);
 }
 
+size_t noise_tag_size(const struct noise_cipher *cipher)
+{
+    return cipher->aead == NOISE_AEGIS256 ? crypto_aead_aegis256_ABYTES : NOISE_TAG_SIZE;
+}
+
+/* The counter is placed as in ChaChaPoly's nonce, behind zeros: it never repeats under a key. */
+static void make_aegis_nonce(uint8_t nonce[static crypto_aead_aegis256_NPUBBYTES], uint64_t counter)
+{
+    memset(nonce, 0, crypto_aead_aegis256_NPUBBYTES);
+    make_nonce(nonce + crypto_aead_aegis256_NPUBBYTES - 12, counter);
+}
+
+static void seal_aegis(struct noise_cipher *cipher, uint8_t *out, const uint8_t *in, size_t size)
+{
+    uint8_t nonce[crypto_aead_aegis256_NPUBBYTES];
+    make_aegis_nonce(nonce, cipher->counter++);
+    (void)crypto_aead_aegis256_encrypt(out, NULL, in, size, NULL, 0, NULL, nonce, cipher->key);
+}
+
+static int unseal_aegis(struct noise_cipher *cipher, uint8_t *out, const uint8_t *in, size_t size)
+{
+    uint8_t nonce[crypto_aead_aegis256_NPUBBYTES];
+    make_aegis_nonce(nonce, cipher->counter);
+    if (size < crypto_aead_aegis256_ABYTES ||
+        crypto_aead_aegis256_decrypt(out, NULL, NULL, in, size, NULL, 0, nonce, cipher->key) != 0)
+        return -EBADMSG;
+    cipher->counter++;
+    return 0;
+}
+
 void noise_seal(struct noise_cipher *cipher, uint8_t *out, const uint8_t *in, size_t size)
 {
-    seal(cipher, out, in, size, NULL, 0);
+    if (cipher->aead == NOISE_AEGIS256)
+        seal_aegis(cipher, out, in, size);
+    else
+        seal(cipher, out, in, size, NULL, 0);
 }
 
 int noise_open(struct noise_cipher *cipher, uint8_t *out, const uint8_t *in, size_t size)
 {
+    if (cipher->aead == NOISE_AEGIS256)
+        return unseal_aegis(cipher, out, in, size);
     return unseal(cipher, out, in, size, NULL, 0);
 }
 

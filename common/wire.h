@@ -5,7 +5,8 @@
  *   agent  -> client   HELLO   magic[6] "KTVPN\n", version u16, features u32, random[32]              44 bytes
  *   client -> agent    INIT    version u16, features u32, Noise_IK message 1 (e, s, empty payload)    6 + 96 bytes
  *   agent  -> client   RESP    Noise_IK message 2 (e, empty payload)                                  48 bytes
- *   both               records, for ever:   size u16, ciphertext[size]        16 (the tag) + 4 <= size <= 65535
+ *   both               records, for ever:   size u16, ciphertext[size]        the tag (16, AEGIS-256: 32) + 4 <= size
+ * <= 65535
  *
  * All integers are big-endian. The Noise prologue is HELLO || version || features of INIT, so that neither a version
  * nor a feature can be taken away on the way, and a replayed INIT meets another HELLO. A record's plaintext is
@@ -37,13 +38,14 @@
 
 #define WIRE_KEY_SIZE 32 /* X25519, public or secret */
 #define WIRE_TAG_SIZE 16 /* Poly1305 */
+#define WIRE_TAG_MAX 32  /* AEGIS-256 */
 #define WIRE_NOISE_INIT_SIZE (WIRE_KEY_SIZE + WIRE_KEY_SIZE + 2 * WIRE_TAG_SIZE)
 #define WIRE_NOISE_RESP_SIZE (WIRE_KEY_SIZE + WIRE_TAG_SIZE)
 
-#define WIRE_SIZE_SIZE 2                                                 /* a record's length in front of it */
-#define WIRE_RECORD_MAX 65535                                            /* ciphertext with tag: the limit of Noise */
-#define WIRE_HEAD_SIZE 4                                                 /* of the plaintext */
-#define WIRE_BODY_MAX (WIRE_RECORD_MAX - WIRE_TAG_SIZE - WIRE_HEAD_SIZE) /* 65515 */
+#define WIRE_SIZE_SIZE 2                                                /* a record's length in front of it */
+#define WIRE_RECORD_MAX 65535                                           /* ciphertext with tag: the limit of Noise */
+#define WIRE_HEAD_SIZE 4                                                /* of the plaintext */
+#define WIRE_BODY_MAX (WIRE_RECORD_MAX - WIRE_TAG_MAX - WIRE_HEAD_SIZE) /* 65499 */
 #define WIRE_MTU 65000     /* of TUN and netstack: one packet is one record */
 #define WIRE_PACKET_MIN 20 /* an IPv4 header */
 
@@ -85,6 +87,8 @@ enum wire_type {
 /* Feature bits of HELLO (what the agent can) and INIT (what the client wants of it). */
 #define WIRE_FEATURE_IPV4 (1u << 0)
 #define WIRE_FEATURE_IPV6 (1u << 1)
+#define WIRE_FEATURE_AEGIS256 (1u << 2) /* records are sealed with AEGIS-256, not ChaChaPoly; the handshake never is \
+                                         */
 
 /* The client's wish. A session's addresses follow from its key (session_addresses()); they ride here so that the agent
  * can check that both sides agree. */

@@ -87,7 +87,7 @@ static void the_agent_rekeys_by_the_book(void **state)
         assert_int_equal(peer_open(&peer, &carrier, body, &size), WIRE_REKEY_RESP); /* with the old key */
         assert_int_equal(noise_read_resp(&peer.rekey, body, size, nothing), 0);
         peer_seal(&peer, &carrier, HEAD(WIRE_REKEY_DONE), NULL, 0);
-        noise_split(&peer.rekey, &peer.tx, &peer.rx);
+        noise_split(&peer.rekey, NOISE_CHACHAPOLY, &peer.tx, &peer.rx);
         assert_int_equal(peer_open(&peer, &carrier, body, &size), WIRE_ECHO_REPLY); /* with the new one */
         peer_seal(&peer, &carrier, HEAD(WIRE_PACKET), body, 8);
         assert_int_equal(peer_next(&carrier, 0), 1);
@@ -173,7 +173,7 @@ static void the_client_rekeys_by_the_book(void **state)
     assert_int_equal(noise_write_resp(&peer.rekey, resp, NULL, 0), 0);
     peer_seal(&peer, &carrier, HEAD(WIRE_REKEY_RESP), resp, sizeof resp);
     struct noise_cipher next_rx;
-    noise_split(&peer.rekey, &next_rx, &peer.tx);
+    noise_split(&peer.rekey, NOISE_CHACHAPOLY, &next_rx, &peer.tx);
     peer_seal(&peer, &carrier, HEAD(WIRE_PACKET), body, 20);
     assert_int_equal(peer_next(&carrier, WIRE_REKEY_MS), 1);
     int type;

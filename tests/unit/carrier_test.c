@@ -15,12 +15,19 @@ struct pair {
     struct carrier client, agent;
 };
 
+#define FEATURES (WIRE_FEATURE_IPV4 | WIRE_FEATURE_AEGIS256)
+
+static size_t tag_size(void)
+{
+    return noise_has_aegis() ? NOISE_TAG_MAX : NOISE_TAG_SIZE;
+}
+
 static void meet(struct pair *pair)
 {
     noise_keypair_generate(&pair->client_keys);
     noise_keypair_generate(&pair->agent_keys);
-    assert_int_equal(carrier_init(&pair->agent, &pair->agent_keys, NULL, 3, 0), 0);
-    assert_int_equal(carrier_init(&pair->client, &pair->client_keys, pair->agent_keys.public_key, 1, 0), 0);
+    assert_int_equal(carrier_init(&pair->agent, &pair->agent_keys, NULL, FEATURES | WIRE_FEATURE_IPV6, 0), 0);
+    assert_int_equal(carrier_init(&pair->client, &pair->client_keys, pair->agent_keys.public_key, FEATURES, 0), 0);
 }
 
 static void part(struct pair *pair)
@@ -81,8 +88,9 @@ static void shaken_hands_know_each_other(void **state)
         shake_hands(&pair, steps[i]);
         assert_memory_equal(pair.client.peer, pair.agent_keys.public_key, WIRE_KEY_SIZE);
         assert_memory_equal(pair.agent.peer, pair.client_keys.public_key, WIRE_KEY_SIZE);
-        assert_int_equal(pair.client.features, 1); /* what both want */
-        assert_int_equal(pair.agent.features, 1);
+        uint32_t agreed = noise_has_aegis() ? FEATURES : WIRE_FEATURE_IPV4; /* what both want and can */
+        assert_int_equal(pair.client.features, agreed);
+        assert_int_equal(pair.agent.features, agreed);
         assert_int_equal(pair.client.bytes_in, 44 + 48);
         assert_int_equal(pair.client.bytes_out, 6 + 96);
         part(&pair);
@@ -222,16 +230,17 @@ static void every_byte_of_a_record_counts(void **state)
     struct pair pair;
     shake_hands(&pair, SIZE_MAX);
     assert_int_equal(seal(&pair.client, WIRE_PACKET, "twenty bytes of data", 20), 0);
-    uint8_t record[2 + 4 + 20 + 16];
-    assert_true(peer_take(&pair.client, record, sizeof record));
+    uint8_t record[2 + 4 + 20 + NOISE_TAG_MAX];
+    size_t size = sizeof record - NOISE_TAG_MAX + tag_size();
+    assert_true(peer_take(&pair.client, record, size));
     part(&pair);
-    for (size_t at = 0; at < sizeof record; at++) {
+    for (size_t at = 0; at < size; at++) {
         /* The keys are gone with the pair; a copy of the carrier is not possible: a fresh pair for each byte. */
         shake_hands(&pair, SIZE_MAX);
         assert_int_equal(seal(&pair.client, WIRE_PACKET, "twenty bytes of data", 20), 0);
-        assert_true(peer_take(&pair.client, record, sizeof record));
+        assert_true(peer_take(&pair.client, record, size));
         record[at] ^= 1;
-        peer_give(&pair.agent, record, sizeof record);
+        peer_give(&pair.agent, record, size);
         int rc = peer_next(&pair.agent, 0);
         assert_int_equal(rc, at < 2 ? 0 : -EBADMSG); /* a larger size waits for more */
         if (at == 1) {
@@ -249,10 +258,11 @@ static void replayed_and_reordered_records_are_refused(void **state)
         struct pair pair;
         shake_hands(&pair, SIZE_MAX);
         assert_int_equal(seal(&pair.client, WIRE_PACKET, "1", 1) + seal(&pair.client, WIRE_PACKET, "2", 1), 0);
-        uint8_t one[23], two[23];
-        assert_true(peer_take(&pair.client, one, 23) && peer_take(&pair.client, two, 23));
-        peer_give(&pair.agent, swap ? two : one, 23);
-        peer_give(&pair.agent, one, 23);
+        uint8_t one[7 + NOISE_TAG_MAX], two[7 + NOISE_TAG_MAX];
+        size_t size = 7 + tag_size();
+        assert_true(peer_take(&pair.client, one, size) && peer_take(&pair.client, two, size));
+        peer_give(&pair.agent, swap ? two : one, size);
+        peer_give(&pair.agent, one, size);
         if (!swap)
             assert_int_equal(peer_next(&pair.agent, 0), 1);
         assert_int_equal(peer_next(&pair.agent, 0), -EBADMSG);

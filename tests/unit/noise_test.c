@@ -58,8 +58,8 @@ static void check_vector(const struct noise_ik_vector *v)
     assert_memory_equal(i.h, r.h, sizeof i.h);
 
     struct noise_cipher up[2], down[2];
-    noise_split(&i, &up[0], &down[0]);
-    noise_split(&r, &up[1], &down[1]);
+    noise_split(&i, NOISE_CHACHAPOLY, &up[0], &down[0]);
+    noise_split(&r, NOISE_CHACHAPOLY, &up[1], &down[1]);
     for (int k = 2; k < v->messages; k++) {
         n = unhex(payload, sizeof payload, v->payload[k]);
         noise_seal(k % 2 == 0 ? &up[0] : &down[1], message, payload, n);
@@ -110,20 +110,46 @@ static void low_order_point_is_refused(void **state)
     assert_int_equal(noise_read_init(&r, message, sizeof message, nothing), -EPROTO);
 }
 
+static void expect_in_order_only(enum noise_aead aead)
+{
+    struct noise_cipher tx = {.aead = aead, .key = {1}}, rx = tx;
+    uint8_t one[4 + NOISE_TAG_MAX], two[4 + NOISE_TAG_MAX];
+    size_t size = 4 + noise_tag_size(&tx);
+    noise_seal(&tx, one, (const uint8_t *)"abcd", 4);
+    noise_seal(&tx, two, (const uint8_t *)"abcd", 4);
+    assert_memory_not_equal(one, two, size);
+    uint8_t out[4];
+    assert_int_equal(noise_open(&rx, out, two, size), -EBADMSG);
+    assert_int_equal(noise_open(&rx, out, one, size), 0);
+    assert_memory_equal(out, "abcd", 4);
+    assert_int_equal(noise_open(&rx, out, one, size), -EBADMSG);
+    for (size_t bit = 0; bit < 8 * size; bit++) {
+        two[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_int_equal(noise_open(&rx, out, two, size), -EBADMSG);
+        two[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    assert_int_equal(noise_open(&rx, out, two, size), 0);
+    assert_int_equal(noise_open(&rx, out, two, 3), -EBADMSG);
+}
+
 static void opened_in_order_only(void **state)
 {
     (void)state;
-    struct noise_cipher tx = {.key = {1}}, rx = tx;
-    uint8_t one[20], two[20];
-    noise_seal(&tx, one, (const uint8_t *)"abcd", 4);
-    noise_seal(&tx, two, (const uint8_t *)"abcd", 4);
-    assert_memory_not_equal(one, two, 20);
-    uint8_t out[4];
-    assert_int_equal(noise_open(&rx, out, two, 20), -EBADMSG);
-    assert_int_equal(noise_open(&rx, out, one, 20), 0);
-    assert_int_equal(noise_open(&rx, out, one, 20), -EBADMSG);
-    assert_int_equal(noise_open(&rx, out, two, 20), 0);
-    assert_int_equal(noise_open(&rx, out, two, 3), -EBADMSG);
+    expect_in_order_only(NOISE_CHACHAPOLY);
+    expect_in_order_only(NOISE_AEGIS256);
+}
+
+static void aegis_nonce_ends_with_the_counter(void **state)
+{
+    (void)state;
+    struct noise_cipher tx = {.aead = NOISE_AEGIS256, .key = {1}, .counter = 0x0102};
+    uint8_t ours[3 + NOISE_TAG_MAX], theirs[3 + NOISE_TAG_MAX], nonce[crypto_aead_aegis256_NPUBBYTES] = {0};
+    nonce[24] = 2;
+    nonce[25] = 1;
+    noise_seal(&tx, ours, (const uint8_t *)"abc", 3);
+    crypto_aead_aegis256_encrypt(theirs, NULL, (const uint8_t *)"abc", 3, NULL, 0, NULL, nonce, tx.key);
+    assert_memory_equal(ours, theirs, sizeof ours);
+    assert_true(tx.counter == 0x0103);
 }
 
 int main(void)
@@ -133,6 +159,7 @@ int main(void)
         cmocka_unit_test(every_flipped_bit_of_init_is_refused),
         cmocka_unit_test(low_order_point_is_refused),
         cmocka_unit_test(opened_in_order_only),
+        cmocka_unit_test(aegis_nonce_ends_with_the_counter),
     };
     return unit_run(tests);
 }

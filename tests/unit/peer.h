@@ -69,7 +69,7 @@ static inline void peer_open_client(struct peer *peer, struct carrier *carrier, 
     assert(rc == 0);
     rc = noise_write_resp(&peer->handshake, resp, NULL, 0);
     assert(rc == 0);
-    noise_split(&peer->handshake, &peer->rx, &peer->tx);
+    noise_split(&peer->handshake, NOISE_CHACHAPOLY, &peer->rx, &peer->tx);
     (void)peer_give(carrier, resp, sizeof resp);
     rc = peer_next(carrier, now_ms);
     assert(rc == 0 && carrier->state == CARRIER_OPEN);
@@ -100,7 +100,7 @@ static inline void peer_open_agent(struct peer *peer, struct carrier *carrier, u
     assert(is_there);
     rc = noise_read_resp(&peer->handshake, resp, sizeof resp, nothing);
     assert(rc == 0);
-    noise_split(&peer->handshake, &peer->tx, &peer->rx);
+    noise_split(&peer->handshake, NOISE_CHACHAPOLY, &peer->tx, &peer->rx);
     (void)rc;
     (void)is_there;
 }
@@ -110,12 +110,12 @@ static inline void peer_seal(struct peer *peer, struct carrier *carrier, uint32_
 {
     static uint8_t record[WIRE_SIZE_SIZE + WIRE_RECORD_MAX];
     struct cursor cursor = cursor_writer(record, sizeof record);
-    cursor_put_u16(&cursor, (uint16_t)(WIRE_HEAD_SIZE + size + WIRE_TAG_SIZE));
+    cursor_put_u16(&cursor, (uint16_t)(WIRE_HEAD_SIZE + size + noise_tag_size(&peer->tx)));
     cursor_put_u32(&cursor, head);
     cursor_put_bytes(&cursor, body, size);
     noise_seal(&peer->tx, record + WIRE_SIZE_SIZE, record + WIRE_SIZE_SIZE, WIRE_HEAD_SIZE + size);
-    size_t given = peer_give(carrier, record, cursor.at + WIRE_TAG_SIZE);
-    assert(cursor_ok(&cursor) && given == cursor.at + WIRE_TAG_SIZE);
+    size_t given = peer_give(carrier, record, cursor.at + noise_tag_size(&peer->tx));
+    assert(cursor_ok(&cursor) && given == cursor.at + noise_tag_size(&peer->tx));
     (void)given;
 }
 
@@ -135,7 +135,7 @@ static inline int peer_open(struct peer *peer, struct carrier *carrier, uint8_t 
     carrier_sent(carrier, WIRE_SIZE_SIZE + sealed);
     if (rc != 0)
         return rc;
-    *size = sealed - WIRE_TAG_SIZE - WIRE_HEAD_SIZE;
+    *size = sealed - noise_tag_size(&peer->rx) - WIRE_HEAD_SIZE;
     memcpy(body, record + WIRE_HEAD_SIZE, *size);
     return record[0];
 }
