@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <sodium.h>
 #include <string.h>
+#include <strings.h>
 #include <uv.h>
 
 #include "client/kube/connection.h"
@@ -170,6 +171,18 @@ static void read_body(struct portforward *pf, bool is_late)
     }
 }
 
+static void start_channels(struct portforward *pf)
+{
+    bool is_spdy = strcasecmp(pf->answer.protocol, CHANNELS_SPDY_NAME) == 0;
+    int rc = channels_start(&pf->channels, is_spdy ? CHANNELS_SPDY : CHANNELS_V4);
+    if (rc == 0)
+        rc = channels_flush(&pf->channels);
+    if (rc != 0 && rc != -EAGAIN)
+        fail_by_channels(pf, rc);
+    else
+        pf->state = PORTFORWARD_PORTS;
+}
+
 static void on_answer(struct portforward *pf)
 {
     const char *why;
@@ -178,7 +191,7 @@ static void on_answer(struct portforward *pf)
         pf->state = PORTFORWARD_BODY;
         (void)uv_timer_start(&pf->timer, on_timer, PORTFORWARD_BODY_MS, 0);
     } else if (upgrade_verify(&pf->answer, &pf->request, &why) == 0) {
-        pf->state = PORTFORWARD_PORTS;
+        start_channels(pf);
     } else {
         fail(pf, error_set(&pf->error, EXIT_CODE_FAILED, -EPROTO, "%s: the answer to the upgrade is wrong: %s",
                            pf->what, why));
@@ -433,7 +446,7 @@ static const struct stream_ops portforward_ops = {
 
 static int take_headers(struct portforward *pf, struct curl_slist *list)
 {
-    int rc = upgrade_request_init(&pf->request, CHANNELS_PROTOCOL);
+    int rc = upgrade_request_init(&pf->request, CHANNELS_OFFER);
     for (struct curl_slist *at = list; at != NULL; at = at->next) {
         if (rc == 0)
             rc = upgrade_request_add_header(&pf->request, at->data);

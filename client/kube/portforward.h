@@ -1,5 +1,5 @@
-/* A port-forward to a pod as a byte stream: WebSocket with v4.channel.k8s.io, one port, over libcurl's CONNECT_ONLY
- * (k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go).
+/* A port-forward to a pod as a byte stream: WebSocket, one port, over libcurl's CONNECT_ONLY; the sub-protocols are
+ * those of channels.h.
  *
  * There is no half-close: a Close frame, the end of the connection and text on the error channel all mean that the
  * stream is lost. They come by on_failed, after the last byte was read; read and write themselves return no error but

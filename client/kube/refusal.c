@@ -26,7 +26,7 @@ int refusal_of_answer(int status, const char *body, size_t size, const char *wha
     if (status == 403 && size == 0)
         return error_set(error, EXIT_CODE_FORBIDDEN, -EACCES,
                          "cannot %s: the API server, or a proxy in front of it, refused the WebSocket "
-                         "sub-protocol " CHANNELS_PROTOCOL " (403 without a text)",
+                         "sub-protocols " CHANNELS_OFFER " (403 without a text)",
                          what);
     if (status == 400 && has_words(body, size, "Upgrade request required"))
         return error_set(error, EXIT_CODE_UNREACHABLE, -EPROTO,

@@ -171,7 +171,7 @@ static const char *what_is_wrong(const struct upgrade_answer *answer, const stru
         return "it is no upgrade to a WebSocket";
     if (strcmp(answer->accept, accept) != 0)
         return "its Sec-WebSocket-Accept does not fit";
-    if (strcmp(answer->protocol, request->protocol) != 0)
+    if (!has_token((struct text){request->protocol, strlen(request->protocol)}, answer->protocol))
         return "it names another sub-protocol";
     return answer->has_extensions ? "it has extensions that nobody asked for" : NULL;
 }

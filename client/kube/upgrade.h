@@ -26,7 +26,8 @@ struct upgrade_answer {
  * contradicts itself. */
 KT_MUST_USE int upgrade_get_answer(struct upgrade_answer *answer, const char *data, size_t size);
 
-/* Is a 101 the answer to this request? 0, or -EPROTO and *why names what is wrong with it. */
+/* Is a 101 the answer to this request, with one of the offered sub-protocols? 0, or -EPROTO and *why names what is
+ * wrong with it. */
 KT_MUST_USE int upgrade_verify(const struct upgrade_answer *answer, const struct upgrade_request *request,
                                const char **why);
 

@@ -7,7 +7,7 @@
 #include "common/compiler.h"
 
 struct upgrade_request {
-    const char *protocol;         /* the one sub-protocol that is offered; the owner's */
+    const char *protocol;         /* the sub-protocols that are offered, separated by commas; the owner's */
     char key[WEBSOCKET_KEY_SIZE]; /* Sec-WebSocket-Key */
     char *headers;                /* more lines, each ended by CRLF; may hold a token */
     char *host;                   /* NULL: the URL's */

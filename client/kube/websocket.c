@@ -59,8 +59,7 @@ size_t websocket_put_head(uint8_t out[static WEBSOCKET_HEAD_MAX], enum websocket
 
 static bool is_known(unsigned opcode)
 {
-    return opcode == WEBSOCKET_TEXT || opcode == WEBSOCKET_BINARY ||
-           (opcode >= WEBSOCKET_CLOSE && opcode <= WEBSOCKET_PONG);
+    return opcode <= WEBSOCKET_BINARY || (opcode >= WEBSOCKET_CLOSE && opcode <= WEBSOCKET_PONG);
 }
 
 /* RFC 6455, 5.2: "the minimal number of bytes MUST be used to encode the length". */
@@ -82,7 +81,8 @@ int websocket_get_head(struct websocket_frame *frame, const uint8_t *data, size_
     struct cursor cursor = cursor_reader(data, size);
     uint8_t first = cursor_u8(&cursor);
     unsigned opcode = first & OPCODE;
-    if ((first & FIN) == 0 || (first & RESERVED) != 0 || !is_known(opcode))
+    bool is_final = (first & FIN) != 0;
+    if ((first & RESERVED) != 0 || !is_known(opcode) || (!is_final && (opcode & CONTROL) != 0))
         return -EPROTO;
     uint8_t length = cursor_u8(&cursor);
     if ((length & MASKED) != 0) /* 5.1: a server never masks */
@@ -98,6 +98,6 @@ int websocket_get_head(struct websocket_frame *frame, const uint8_t *data, size_
         return 0;
     if (!is_length_fine(length, payload, opcode))
         return -EPROTO;
-    *frame = (struct websocket_frame){(enum websocket_opcode)opcode, cursor.at, (size_t)payload};
+    *frame = (struct websocket_frame){(enum websocket_opcode)opcode, is_final, cursor.at, (size_t)payload};
     return 1;
 }

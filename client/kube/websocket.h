@@ -35,11 +35,12 @@ size_t websocket_put_head(uint8_t out[static WEBSOCKET_HEAD_MAX], enum websocket
 
 struct websocket_frame {
     enum websocket_opcode opcode;
+    bool is_final;          /* of its message: control frames always are */
     size_t head_size, size; /* payload; it follows the head */
 };
 /* Reads the head of a server's frame at the start of `data`. 1: complete (its payload may not be there yet); 0: more
- * bytes are needed; -EPROTO: masked, reserved bits, unknown opcode, fragmented, a length that is not minimal, or too
- * large. */
+ * bytes are needed; -EPROTO: masked, reserved bits, unknown opcode, a fragmented control frame, a length that is not
+ * minimal, or too large. */
 KT_MUST_USE int websocket_get_head(struct websocket_frame *frame, const uint8_t *data, size_t size);
 
 #endif

@@ -1,5 +1,5 @@
-/* Any bytes as what the API server sends after the upgrade. The first byte says in which pieces they come and are read.
- */
+/* Any bytes as what the API server sends after the upgrade. The first byte says in which pieces they come and are read,
+ * and by which sub-protocol. */
 #include "client/kube/channels.h"
 
 #include <errno.h>
@@ -59,6 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct channels *channels = kt_calloc(1, sizeof *channels);
     require(channels != NULL);
     channels_init(channels, &(struct channels_io){source_read, sink_write, &source}, 8080);
+    enum channels_protocol protocol = data[0] & 16 ? CHANNELS_SPDY : CHANNELS_V4;
+    require(channels_start(channels, protocol) == 0 && channels_flush(channels) == 0);
     int rc = 0;
     while (rc == 0)
         rc = channels_get_ports(channels);

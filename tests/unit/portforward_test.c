@@ -237,7 +237,8 @@ static void request_is_as_kubernetes_wants_it(void **state)
     assert_non_null(strstr(f->server.request, "\r\nConnection: Upgrade\r\n"));
     assert_non_null(strstr(f->server.request, "\r\nUpgrade: websocket\r\n"));
     assert_non_null(strstr(f->server.request, "\r\nSec-WebSocket-Version: 13\r\n"));
-    assert_non_null(strstr(f->server.request, "\r\nSec-WebSocket-Protocol: v4.channel.k8s.io\r\n"));
+    assert_non_null(
+        strstr(f->server.request, "\r\nSec-WebSocket-Protocol: SPDY/3.1+portforward.k8s.io, v4.channel.k8s.io\r\n"));
     assert_non_null(strstr(f->server.request, "\r\nAuthorization: Bearer secret-token\r\n"));
     assert_non_null(strstr(f->server.request, "\r\nUser-Agent: ktvpn/"));
     stop(f);
@@ -425,7 +426,7 @@ static void wrong_upgrades_are_refused(void **state)
                    upgrade);
     expect_answer(text, -EPROTO, "Accept");
     (void)snprintf(text, sizeof text, "%sSec-WebSocket-Accept: @ACCEPT@\r\nSec-WebSocket-Protocol: %s\r\n\r\n", upgrade,
-                   "SPDY/3.1+portforward.k8s.io");
+                   "SPDY/3.1+exec.k8s.io");
     expect_answer(text, -EPROTO, "sub-protocol");
     expect_answer("SSH-2.0-OpenSSH_9.2\r\n", -EPROTO, "HTTP/1.1");
     static char head[PORTFORWARD_HEAD_MAX + 1024];

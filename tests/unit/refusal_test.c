@@ -19,7 +19,7 @@ static void answers_have_their_meaning(void **state)
         enum exit_code code;
         const char *words;
     } cases[] = {
-        {403, "", -EACCES, EXIT_CODE_FORBIDDEN, "sub-protocol " CHANNELS_PROTOCOL},
+        {403, "", -EACCES, EXIT_CODE_FORBIDDEN, "sub-protocols " CHANNELS_OFFER},
         {403, "{\"kind\":\"Status\",\"message\":\"pods is forbidden\"}", -EACCES, EXIT_CODE_FORBIDDEN,
          "pods is forbidden"},
         {400, "Upgrade request required", -EPROTO, EXIT_CODE_UNREACHABLE, "let WebSockets pass"},
