@@ -7,8 +7,8 @@
 
 #include <cjson/cJSON.h>
 
+#include "client/cluster_names.h"
 #include "client/kube/portforward.h"
-#include "client/kube/watch.h"
 #include "common/log.h"
 #include "common/mem.h"
 
@@ -29,23 +29,29 @@ struct cluster {
     void *context;
     char name_space[64];
     const char *image, *owner; /* the options' */
+    bool is_named;             /* an installed agent, and no other */
 
-    /* CHECKING: three questions at once; the first error wins. */
+    /* CHECKING: up to four questions at once; the first error wins. */
     int questions;
-    bool has_error, sees_namespaces;
+    bool has_error, sees_namespaces, lacks_rights, has_found, has_why;
     struct error error;
+    struct error missing; /* lacks_rights: to make a Job of our own */
+    struct error why;     /* has_why: why no installed agent can be used */
     struct access_need needs[ACCESS_NEEDS_MAX];
     size_t needs_count;
     struct access *access;
     struct cluster_ranges_search *search;
     struct cluster_ranges ranges;
 
-    struct launcher *launcher;
+    struct installed *installed; /* NULL: not looked for, or given up */
+    struct launcher *launcher;   /* NULL: no Job of ours */
     struct launcher_agent agent;
-    bool has_agent, names_are_known;
+    bool has_agent;
+    unsigned tries;                     /* for another pod of the installed agent */
+    uint64_t crash_ms[CLUSTER_CRASHES]; /* the last ones; 0: none */
     uv_timer_t relaunch_timer;
     uint64_t relaunch_ms; /* 0: the last launch went well */
-    struct watch *services, *namespaces;
+    struct cluster_names names;
     void (*on_closed)(void *context);
 };
 
@@ -59,6 +65,22 @@ static void failed(struct cluster *cluster, const struct error *error)
 
 /* --- CHECKING ----------------------------------------------------------------------------------------------------- */
 
+/* All is answered: the reason to give up, or NULL. */
+static const struct error *refusal(struct cluster *cluster)
+{
+    if (cluster->has_error)
+        return &cluster->error;
+    if (cluster->has_found)
+        return NULL;
+    if (cluster->is_named)
+        return &cluster->why;
+    if (!cluster->lacks_rights || !cluster->has_why)
+        return cluster->lacks_rights ? &cluster->missing : NULL;
+    (void)error_set(&cluster->error, cluster->missing.code, -EACCES,
+                    "%.600s\n(and the installed agent is of no use: %.360s)", cluster->missing.text, cluster->why.text);
+    return &cluster->error;
+}
+
 static void answered(struct cluster *cluster, const struct error *error)
 {
     if (error != NULL && !cluster->has_error) {
@@ -67,8 +89,9 @@ static void answered(struct cluster *cluster, const struct error *error)
     }
     if (--cluster->questions > 0 || cluster->state != CLUSTER_CHECKING)
         return;
-    if (cluster->has_error) {
-        failed(cluster, &cluster->error);
+    const struct error *why = refusal(cluster);
+    if (why != NULL) {
+        failed(cluster, why);
         return;
     }
     cluster->state = CLUSTER_CHECKED;
@@ -78,10 +101,9 @@ static void answered(struct cluster *cluster, const struct error *error)
 static void on_access(void *context, const struct error *error)
 {
     struct cluster *cluster = context;
-    struct error missing;
     cluster->access = NULL;
-    if (error == NULL && access_missing(cluster->needs, cluster->needs_count, cluster->name_space, &missing) != 0)
-        error = &missing;
+    cluster->lacks_rights = error == NULL && access_missing(cluster->needs, cluster->needs_count, cluster->name_space,
+                                                            &cluster->missing) != 0;
     answered(cluster, error);
 }
 
@@ -151,7 +173,182 @@ static int ask_namespace(struct cluster *cluster)
     return api_send(cluster->api, &call) != NULL ? 0 : -ENOMEM;
 }
 
-static int start_checking(struct cluster *cluster)
+/* --- LAUNCHING and RUNNING ---------------------------------------------------------------------------------------- */
+
+static void on_relaunch_timer(uv_timer_t *timer);
+
+static void on_launcher_step(void *context, const char *text)
+{
+    struct cluster *cluster = context;
+    cluster->ops.on_step(cluster->context, text);
+}
+
+static void run(struct cluster *cluster)
+{
+    cluster->has_agent = true;
+    cluster->relaunch_ms = 0;
+    cluster->tries = 0;
+    cluster->state = CLUSTER_RUNNING;
+    cluster->ops.on_agent(cluster->context, &cluster->agent);
+}
+
+static void on_launcher_ready(void *context, const struct launcher_agent *agent)
+{
+    struct cluster *cluster = context;
+    cluster->agent = *agent;
+    run(cluster);
+}
+
+static void try_later(struct cluster *cluster, const char *why)
+{
+    cluster->relaunch_ms = KT_MIN(KT_MAX(2 * cluster->relaunch_ms, CLUSTER_RELAUNCH_MIN_MS), CLUSTER_RELAUNCH_MAX_MS);
+    log_warning("no new agent: %s; next try in %.0f s", why, (double)cluster->relaunch_ms / 1000);
+    (void)uv_timer_start(&cluster->relaunch_timer, on_relaunch_timer, cluster->relaunch_ms, 0);
+}
+
+/* Counts one crash. Was it one too many? Then it has failed. */
+static bool is_crash_loop(struct cluster *cluster, const char *why)
+{
+    struct error error;
+    uint64_t now_ms = uv_now(cluster->loop);
+    memmove(cluster->crash_ms, cluster->crash_ms + 1, sizeof cluster->crash_ms - sizeof cluster->crash_ms[0]);
+    cluster->crash_ms[CLUSTER_CRASHES - 1] = now_ms;
+    if (cluster->crash_ms[0] == 0 || now_ms - cluster->crash_ms[0] > CLUSTER_CRASHES_MS)
+        return false;
+    (void)error_set(&error, EXIT_CODE_AGENT, -EAGAIN, "the agent ended by itself %d times within %d s; at last: %.800s",
+                    CLUSTER_CRASHES, CLUSTER_CRASHES_MS / 1000, why);
+    failed(cluster, &error);
+    return true;
+}
+
+/* The first launch's failure is final; a later one may be an API server that restarts, so it is tried again. */
+static void on_launcher_failed(void *context, const struct error *error, bool has_crashed)
+{
+    struct cluster *cluster = context;
+    if (!cluster->has_agent)
+        failed(cluster, error);
+    else if (!has_crashed || !is_crash_loop(cluster, error->text))
+        try_later(cluster, error->text);
+}
+
+static void launch_job(struct cluster *cluster)
+{
+    static const struct launcher_ops ops = {
+        .on_step = on_launcher_step, .on_ready = on_launcher_ready, .on_failed = on_launcher_failed};
+    struct launcher_options options = {
+        .name_space = cluster->name_space, .image = cluster->image, .owner = cluster->owner};
+    struct error error;
+    int rc = launcher_open(&cluster->launcher, cluster->api, cluster->loop, &options, &ops, cluster);
+    if (rc == 0)
+        return;
+    (void)error_set(&error, EXIT_CODE_AGENT, rc, "cannot start the agent: %s", strerror(-rc));
+    failed(cluster, &error);
+}
+
+static void on_installed_ready(void *context, const struct launcher_agent *agent)
+{
+    struct cluster *cluster = context;
+    cluster->agent = *agent;
+    cluster->has_found = true;
+    if (cluster->state == CLUSTER_CHECKING)
+        answered(cluster, NULL);
+    else
+        run(cluster);
+}
+
+/* It was there, and is gone: a rolling update brings another pod soon. */
+static void no_other_pod(struct cluster *cluster, const char *why)
+{
+    bool may_make_one = !cluster->is_named && !cluster->lacks_rights;
+    if (++cluster->tries < CLUSTER_INSTALLED_TRIES || !may_make_one) {
+        try_later(cluster, why);
+        return;
+    }
+    log_warning("the installed agent is gone: %s; starting one for this session", why);
+    installed_close(cluster->installed);
+    cluster->installed = NULL;
+    launch_job(cluster);
+}
+
+static void on_installed_none(void *context, const struct error *why)
+{
+    struct cluster *cluster = context;
+    cluster->has_why = why != NULL;
+    if (why != NULL)
+        cluster->why = *why;
+    if (cluster->state == CLUSTER_CHECKING)
+        answered(cluster, NULL);
+    else
+        no_other_pod(cluster, why != NULL ? why->text : "no pod of the installed agent is Ready");
+}
+
+static void on_relaunch_timer(uv_timer_t *timer)
+{
+    struct cluster *cluster = timer->data;
+    if (cluster->launcher != NULL)
+        launcher_restart(cluster->launcher);
+    else if (installed_restart(cluster->installed) != 0)
+        try_later(cluster, "out of memory");
+}
+
+static void on_checked_agent(void *context, const struct pod_check_answer *answer)
+{
+    struct cluster *cluster = context;
+    if (answer->is_running || cluster->state != CLUSTER_RUNNING)
+        return;
+    const char *next = cluster->agent.is_installed ? "looking for another" : "starting a new one";
+    log_warning("the agent's pod %s is lost: %s; %s", cluster->agent.pod, answer->why, next);
+    if (answer->has_crashed && !cluster->agent.is_installed && is_crash_loop(cluster, answer->why))
+        return;
+    cluster->state = CLUSTER_LAUNCHING;
+    on_relaunch_timer(&cluster->relaunch_timer);
+}
+
+void cluster_doubt(struct cluster *cluster)
+{
+    if (cluster->state != CLUSTER_RUNNING)
+        return;
+    if (cluster->launcher != NULL)
+        launcher_check(cluster->launcher, on_checked_agent);
+    else
+        installed_check(cluster->installed, on_checked_agent);
+}
+
+static void on_found_timer(uv_timer_t *timer)
+{
+    run(timer->data);
+}
+
+void cluster_launch(struct cluster *cluster)
+{
+    cluster->state = CLUSTER_LAUNCHING;
+    if (cluster->has_found) { /* on_agent is not to come inside this call */
+        (void)uv_timer_start(&cluster->relaunch_timer, on_found_timer, 0, 0);
+        return;
+    }
+    installed_close(cluster->installed);
+    cluster->installed = NULL;
+    launch_job(cluster);
+}
+
+bool cluster_has_job(const struct cluster *cluster)
+{
+    return cluster->launcher != NULL;
+}
+
+/* --- the start ---------------------------------------------------------------------------------------------------- */
+
+static int find_installed(struct cluster *cluster, const struct cluster_options *options)
+{
+    static const struct installed_ops ops = {.on_ready = on_installed_ready, .on_none = on_installed_none};
+    struct installed_options wish = {
+        .name_space = cluster->name_space, .place = options->agent_place, .name = options->agent_name};
+    cluster->is_named = options->agent_name != NULL;
+    cluster->questions++;
+    return installed_open(&cluster->installed, cluster->api, &wish, &ops, cluster);
+}
+
+static int start_checking(struct cluster *cluster, const struct cluster_options *options)
 {
     const struct access_need *needs = launcher_needs(&cluster->needs_count);
     cluster->needs_count = KT_MIN(cluster->needs_count, (size_t)ACCESS_NEEDS_MAX);
@@ -160,75 +357,9 @@ static int start_checking(struct cluster *cluster)
     cluster->access =
         access_start(cluster->api, cluster->name_space, cluster->needs, cluster->needs_count, on_access, cluster);
     cluster->search = cluster_ranges_start(cluster->api, cluster->name_space, on_ranges, cluster);
-    return cluster->access == NULL || cluster->search == NULL ? -ENOMEM : ask_namespace(cluster);
-}
-
-/* --- LAUNCHING and RUNNING ---------------------------------------------------------------------------------------- */
-
-static void on_launcher_step(void *context, const char *text)
-{
-    struct cluster *cluster = context;
-    cluster->ops.on_step(cluster->context, text);
-}
-
-static void on_launcher_ready(void *context, const struct launcher_agent *agent)
-{
-    struct cluster *cluster = context;
-    cluster->agent = *agent;
-    cluster->has_agent = true;
-    cluster->relaunch_ms = 0;
-    cluster->state = CLUSTER_RUNNING;
-    cluster->ops.on_agent(cluster->context, agent);
-}
-
-static void on_relaunch_timer(uv_timer_t *timer)
-{
-    struct cluster *cluster = timer->data;
-    launcher_restart(cluster->launcher);
-}
-
-/* The first launch's failure is final; a later one may be an API server that restarts, so it is tried again. */
-static void on_launcher_failed(void *context, const struct error *error)
-{
-    struct cluster *cluster = context;
-    if (!cluster->has_agent) {
-        failed(cluster, error);
-        return;
-    }
-    cluster->relaunch_ms = KT_MIN(KT_MAX(2 * cluster->relaunch_ms, CLUSTER_RELAUNCH_MIN_MS), CLUSTER_RELAUNCH_MAX_MS);
-    log_warning("no new agent: %s; next try in %.0f s", error->text, (double)cluster->relaunch_ms / 1000);
-    (void)uv_timer_start(&cluster->relaunch_timer, on_relaunch_timer, cluster->relaunch_ms, 0);
-}
-
-static void on_checked_agent(void *context, bool is_running, const char *why)
-{
-    struct cluster *cluster = context;
-    if (is_running || cluster->state != CLUSTER_RUNNING)
-        return;
-    log_warning("the agent's pod %s is gone: %s; starting a new one", cluster->agent.pod, why);
-    cluster->state = CLUSTER_LAUNCHING;
-    launcher_restart(cluster->launcher);
-}
-
-void cluster_doubt(struct cluster *cluster)
-{
-    if (cluster->state == CLUSTER_RUNNING)
-        launcher_check(cluster->launcher, on_checked_agent);
-}
-
-void cluster_launch(struct cluster *cluster)
-{
-    static const struct launcher_ops ops = {
-        .on_step = on_launcher_step, .on_ready = on_launcher_ready, .on_failed = on_launcher_failed};
-    struct launcher_options options = {
-        .name_space = cluster->name_space, .image = cluster->image, .owner = cluster->owner};
-    struct error error;
-    cluster->state = CLUSTER_LAUNCHING;
-    int rc = launcher_open(&cluster->launcher, cluster->api, cluster->loop, &options, &ops, cluster);
-    if (rc == 0)
-        return;
-    (void)error_set(&error, EXIT_CODE_AGENT, rc, "cannot start the agent: %s", strerror(-rc));
-    failed(cluster, &error);
+    if (cluster->access == NULL || cluster->search == NULL || ask_namespace(cluster) != 0)
+        return -ENOMEM;
+    return options->is_own_job ? 0 : find_installed(cluster, options);
 }
 
 int cluster_dial(struct cluster *cluster, struct stream **out)
@@ -239,58 +370,13 @@ int cluster_dial(struct cluster *cluster, struct stream **out)
                             cluster->agent.port);
 }
 
-/* --- names -------------------------------------------------------------------------------------------------------- */
-
-static void tell_name(struct cluster *cluster, enum names_kind kind, const cJSON *object, bool is_there)
-{
-    const char *name = cJSON_GetStringValue(
-        cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(object, "metadata"), "name"));
-    if (name != NULL)
-        cluster->ops.on_name(cluster->context, kind, name, is_there);
-}
-
-static void on_service(void *context, enum watch_event event, const struct cJSON *object)
-{
-    tell_name(context, NAMES_SERVICE, object, event != WATCH_DELETED);
-}
-
-static void on_namespace_seen(void *context, enum watch_event event, const struct cJSON *object)
-{
-    tell_name(context, NAMES_NAMESPACE, object, event != WATCH_DELETED);
-}
-
-static void on_services_synced(void *context)
-{
-    struct cluster *cluster = context;
-    if (!cluster->names_are_known)
-        cluster->ops.on_names_known(cluster->context);
-    cluster->names_are_known = true;
-}
-
-static void on_services_error(void *context, const struct error *error)
-{
-    log_info("names: %s", error->text); /* the watch goes on by itself */
-    on_services_synced(context);
-}
-
-static void on_namespaces_error(void *context KT_UNUSED, const struct error *error)
-{
-    log_info("names: %s", error->text);
-}
-
 int cluster_watch_names(struct cluster *cluster)
 {
-    static const struct watch_ops services = {
-        .on_object = on_service, .on_synced = on_services_synced, .on_error = on_services_error};
-    static const struct watch_ops namespaces = {.on_object = on_namespace_seen, .on_error = on_namespaces_error};
-    char path[128];
-    (void)snprintf(path, sizeof path, "/api/v1/namespaces/%s/services", cluster->name_space);
-    struct watch_options options = {.path = path, .what = "list the Services"};
-    int rc = watch_open(&cluster->services, cluster->api, &options, &services, cluster);
-    options = (struct watch_options){.path = "/api/v1/namespaces", .what = "list the namespaces"};
-    if (rc == 0 && cluster->sees_namespaces)
-        rc = watch_open(&cluster->namespaces, cluster->api, &options, &namespaces, cluster);
-    return rc;
+    struct cluster_names_options options = {.on_name = cluster->ops.on_name,
+                                            .on_known = cluster->ops.on_names_known,
+                                            .context = cluster->context,
+                                            .sees_namespaces = cluster->sees_namespaces};
+    return cluster_names_open(&cluster->names, cluster->api, cluster->name_space, &options);
 }
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
@@ -325,7 +411,10 @@ int cluster_open(struct cluster **out, struct uv_loop_s *loop, const struct clus
     cluster->relaunch_timer.data = cluster;
     (void)uv_timer_init(loop, &cluster->relaunch_timer);
     *out = cluster;
-    return start_checking(cluster) == 0 ? 0 : error_set(error, EXIT_CODE_FAILED, -ENOMEM, "out of memory");
+    rc = start_checking(cluster, options);
+    if (rc == -EINVAL)
+        return error_set(error, EXIT_CODE_USAGE, rc, "--agent: no name of an agent or its namespace");
+    return rc == 0 ? 0 : error_set(error, EXIT_CODE_FAILED, rc, "out of memory");
 }
 
 struct api *cluster_api(struct cluster *cluster)
@@ -360,12 +449,12 @@ void cluster_close(struct cluster *cluster, void (*on_closed)(void *context))
     cluster->state = CLUSTER_CLOSING;
     cluster->on_closed = on_closed;
     (void)uv_timer_stop(&cluster->relaunch_timer);
-    watch_close(cluster->services);
-    watch_close(cluster->namespaces);
+    cluster_names_close(&cluster->names);
     if (cluster->access != NULL)
         access_cancel(cluster->access);
     if (cluster->search != NULL)
         cluster_ranges_cancel(cluster->search);
+    installed_close(cluster->installed);
     if (cluster->launcher != NULL)
         launcher_close(cluster->launcher, on_launcher_closed);
     else

@@ -100,13 +100,10 @@ static int parse_port(uint16_t *port, const char *text)
     return 0;
 }
 
-/* tcp://10.1.2.3:4789 or tcp://[fd00::1]:4789 */
-static int take_agent(struct options *options, const char *value)
+/* 10.1.2.3:4789 or [fd00::1]:4789 */
+static int take_agent_address(struct options *options, const char *host)
 {
-    static const char scheme[] = "tcp://";
-    if (strncmp(value, scheme, sizeof scheme - 1) != 0)
-        return -EINVAL;
-    const char *host = value + sizeof scheme - 1, *colon = strrchr(host, ':');
+    const char *colon = strrchr(host, ':');
     if (colon == NULL || (size_t)(colon - host) >= ADDRESS_STRLEN)
         return -EINVAL;
     size_t size = (size_t)(colon - host);
@@ -119,6 +116,33 @@ static int take_agent(struct options *options, const char *value)
     memcpy(text, host, size);
     int rc = address_parse(&options->agent, text);
     return rc != 0 ? rc : parse_port(&options->agent_port, colon + 1);
+}
+
+/* A label of RFC 1123, so that it may stand in a path. */
+static int copy_label(char out[static 64], const char *text, size_t size)
+{
+    if (size == 0 || size > 63 || strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") < size)
+        return -EINVAL;
+    memcpy(out, text, size);
+    out[size] = '\0';
+    return 0;
+}
+
+/* tcp://ADDRESS:PORT, job, NAME or NAMESPACE/NAME; the last one counts */
+static int take_agent(struct options *options, const char *value)
+{
+    static const char scheme[] = "tcp://";
+    options->is_own_job = strcmp(value, "job") == 0;
+    options->agent_place[0] = options->agent_name[0] = '\0';
+    options->agent.family = ADDRESS_NONE;
+    if (options->is_own_job)
+        return 0;
+    if (strncmp(value, scheme, sizeof scheme - 1) == 0)
+        return take_agent_address(options, value + sizeof scheme - 1);
+    const char *slash = strchr(value, '/'), *name = slash != NULL ? slash + 1 : value;
+    if (slash != NULL && copy_label(options->agent_place, value, (size_t)(slash - value)) != 0)
+        return -EINVAL;
+    return copy_label(options->agent_name, name, strlen(name));
 }
 
 static int take_agent_key(struct options *options, const char *value)
@@ -175,8 +199,10 @@ static const struct option table[] = {
     {"exclude", 0, "CIDR", OPTIONS_UP, take_exclude, "keep this range out of the tunnel; may be repeated"},
     {"agent-image", 0, "IMAGE", OPTIONS_UP, take_image,
      "image of the agent (default: none; the program travels in a ConfigMap)"},
-    {"agent", 0, "tcp://ADDRESS:PORT", OPTIONS_UP, take_agent,
-     "use this agent, by plain TCP, without the Kubernetes API"},
+    {"agent", 0, "AGENT", OPTIONS_UP, take_agent,
+     "[NAMESPACE/]NAME: this installed agent; job: one of our own, even where one is installed;\n"
+     "tcp://ADDRESS:PORT: this one, by plain TCP, without the Kubernetes API\n"
+     "(default: an installed one in the namespace or in namespace ktvpn, else one of our own)"},
     {"agent-key", 0, "KEY", OPTIONS_UP, take_agent_key, "that agent's public key, as its first log line says"},
     {"name", 0, "NAME", OPTIONS_UP, take_name, "name of this ktvpn for status and down (default: the context's)"},
     {"all", 'A', NULL, OPTIONS_DOWN, take_all, "end every ktvpn of this user"},
@@ -313,6 +339,14 @@ int options_parse(struct options *options, int argc, char **argv, struct error *
     return check(&parser);
 }
 
+static void print_lines(FILE *out, const char *head, const char *help)
+{
+    for (size_t size; *help != '\0'; help += size + (help[size] == '\n'), head = "") {
+        size = strcspn(help, "\n");
+        (void)fprintf(out, "  %-32s %.*s\n", head, (int)size, help);
+    }
+}
+
 static void help_of_command(FILE *out, const struct command *command)
 {
     (void)fprintf(out, "ktvpn %s %s\n  %s\n\n", command->name, command->arguments, command->summary);
@@ -324,7 +358,7 @@ static void help_of_command(FILE *out, const struct command *command)
         (void)snprintf(head, sizeof head, "%c%c%s --%s %s", option->letter != 0 ? '-' : ' ',
                        option->letter != 0 ? option->letter : ' ', option->letter != 0 ? "," : " ", option->name,
                        option->value != NULL ? option->value : "");
-        (void)fprintf(out, "  %-32s %s\n", head, option->help);
+        print_lines(out, head, option->help);
     }
 }
 

@@ -33,7 +33,9 @@ struct options {
     const char *name;   /* of this ktvpn: the argument of status and down, --name of up; NULL: the default */
     const char *output; /* NULL or "json" */
     struct options_cidrs also, exclude;
-    struct address agent; /* --agent tcp://ADDRESS:PORT; family ADDRESS_NONE: not given */
+    char agent_place[64], agent_name[64]; /* --agent [NAMESPACE/]NAME: an installed one; empty: not given */
+    bool is_own_job;                      /* --agent job: no installed agent */
+    struct address agent;                 /* --agent tcp://ADDRESS:PORT; family ADDRESS_NONE: not given */
     uint16_t agent_port;
     uint8_t agent_key[WIRE_KEY_SIZE]; /* --agent-key; valid with `agent` */
     bool has_agent_key;

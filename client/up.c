@@ -263,13 +263,14 @@ static void on_machine_failed(void *context, const struct error *error)
     fail(context, error);
 }
 
-/* A guessed Service range takes in the cluster's name servers, which the agent has told of now. */
+/* A guessed Service range takes in the cluster's name servers, which the agent has told of now; pods that nobody may
+ * list are guessed from the agent's. */
 static int learn_ranges(struct up *up, struct error *error)
 {
     const struct wire_accept *accept = tunnel_accept(up->tunnel);
-    if (!up->found.is_guess || accept == NULL)
+    if (accept == NULL || (!up->found.is_guess && up->found.pods.count > 0))
         return 0;
-    int rc = 0;
+    int rc = cluster_ranges_learn_pod(&up->found, &up->agent.pod_address);
     for (size_t i = 0; rc == 0 && i < accept->servers; i++)
         rc = cluster_ranges_learn(&up->found, &accept->server[i]);
     return rc != 0 ? error_set(error, EXIT_CODE_FAILED, rc, "too many ranges") : plan(up, &up->found, error);
@@ -429,8 +430,8 @@ static void on_checked(void *context, const struct cluster_ranges *ranges)
                     up->machine.ranges.count, ranges->services_from, ranges->pods_from);
     progress_step(&up->progress, now_ms(up), "agent");
     up->state = UP_LAUNCHING;
-    up->may_stay = true;
     cluster_launch(up->cluster);
+    up->may_stay = cluster_has_job(up->cluster);
 }
 
 static void on_step(void *context, const char *text)
@@ -448,10 +449,12 @@ static void on_agent(void *context, const struct launcher_agent *agent)
     if (up->state == UP_LEAVING)
         return;
     up->agent = *agent;
+    up->may_stay = !agent->is_installed;
+    const char *kind = agent->is_installed ? "installed agent" : "agent";
     if (up->state == UP_LAUNCHING)
-        progress_rename(&up->progress, "agent %s on %s", agent->pod, agent->node);
+        progress_rename(&up->progress, "%s %s on %s", kind, agent->pod, agent->node);
     else
-        progress_say(&up->progress, "new agent %s on %s", agent->pod, agent->node);
+        progress_say(&up->progress, "new %s %s on %s", kind, agent->pod, agent->node);
     dial(up, agent->key);
 }
 
@@ -471,6 +474,11 @@ static void on_name(void *context, enum names_kind kind, const char *name, bool 
         log_debug("names: no room for %s", name);
 }
 
+static const char *text_or_null(const char *text)
+{
+    return text[0] != '\0' ? text : NULL;
+}
+
 static int open_cluster(struct up *up, struct error *error)
 {
     static const struct cluster_ops ops = {.on_checked = on_checked,
@@ -482,7 +490,10 @@ static int open_cluster(struct up *up, struct error *error)
     struct cluster_options options = {.config = up->who.config,
                                       .name_space = up->who.name_space,
                                       .image = up->options->agent_image,
-                                      .owner = up->who.owner};
+                                      .owner = up->who.owner,
+                                      .agent_place = text_or_null(up->options->agent_place),
+                                      .agent_name = text_or_null(up->options->agent_name),
+                                      .is_own_job = up->options->is_own_job || up->options->agent_image != NULL};
     progress_step(&up->progress, now_ms(up), "cluster %s", up->who.config->server);
     int rc = cluster_open(&up->cluster, &up->loop, &options, &ops, up, error);
     if (up->cluster != NULL)

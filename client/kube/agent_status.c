@@ -36,6 +36,7 @@ static void read_terminated(struct agent_status *out, const cJSON *terminated)
     (void)snprintf(reason, sizeof reason, "%.64s, exit code %d", json_path_text(terminated, "reason"),
                    json_path_int(terminated, "exitCode", -1));
     out->state = AGENT_ENDED;
+    out->has_crashed = json_path_int(terminated, "exitCode", -1) != 0;
     put_reason(out->reason, reason, json_path_text(terminated, "message"));
 }
 
@@ -49,6 +50,12 @@ static void read_waiting(struct agent_status *out, const cJSON *waiting)
         put_reason(out->reason, reason, json_path_text(waiting, "message"));
 }
 
+static void read_running(struct agent_status *out, const cJSON *status)
+{
+    out->state = AGENT_RUNNING;
+    out->is_ready = json_path_is_true(status, "ready");
+}
+
 static void read_container(struct agent_status *out, const cJSON *pod)
 {
     const cJSON *status;
@@ -57,10 +64,11 @@ static void read_container(struct agent_status *out, const cJSON *pod)
         if (strcmp(json_path_text(status, "name"), AGENT_CONTAINER) != 0)
             continue;
         const cJSON *state = json_path_get(status, "state");
+        out->starts = (unsigned)json_path_int(status, "restartCount", 0) + 1;
         if (json_path_get(state, "terminated"))
             read_terminated(out, json_path_get(state, "terminated"));
         else if (json_path_get(state, "running"))
-            out->state = AGENT_RUNNING;
+            read_running(out, status);
         else
             read_waiting(out, json_path_get(state, "waiting"));
     }
@@ -88,6 +96,7 @@ static void read_phase(struct agent_status *out, const cJSON *pod)
     if (!is_over || (out->state == AGENT_ENDED && !*reason))
         return;
     out->state = AGENT_ENDED;
+    out->has_crashed = false; /* somebody ended it */
     put_reason(out->reason, *reason ? reason : phase, json_path_text(pod, "status.message"));
 }
 
@@ -107,7 +116,7 @@ int agent_status_read(struct agent_status *out, const struct cJSON *pod)
     read_phase(out, pod);
     if (out->state != AGENT_ENDED && json_path_get(pod, "metadata.deletionTimestamp")) {
         out->state = AGENT_LEAVING;
-        out->is_troubled = false;
+        out->is_troubled = out->is_ready = false;
         put_reason(out->reason, "", "somebody deletes the pod");
     }
     return 0;

@@ -25,6 +25,9 @@ enum agent_state {
 struct agent_status {
     enum agent_state state;
     bool is_troubled; /* PENDING, STARTING: it goes on only if something changes; `reason` says what is wrong */
+    bool is_ready;    /* RUNNING: and its probe says so */
+    bool has_crashed; /* ENDED: its container ended by itself, or for want of memory */
+    unsigned starts;  /* of the container: each start is another agent, with another key */
     char pod[254], node[254];
     struct address address;               /* of the pod; ADDRESS_NONE: not yet */
     char reason[AGENT_STATUS_REASON_MAX]; /* the API's own words; may be empty */

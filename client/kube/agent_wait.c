@@ -86,7 +86,7 @@ static void fail(struct agent_wait *wait, const struct error *error)
 {
     struct error copy = *error; /* it may be part of what is cancelled */
     end(wait);
-    wait->ops->on_failed(wait->context, &copy);
+    wait->ops->on_failed(wait->context, &copy, wait->pod.state == AGENT_ENDED && wait->pod.has_crashed);
 }
 
 static void fail_pod(struct agent_wait *wait, const char *what, const char *reason)

@@ -17,9 +17,9 @@ struct agent_wait;
 
 struct agent_wait_ops {
     void (*on_step)(void *context, const char *text);
-    /* One of these two, once. The owner stops the wait in it or later. */
+    /* One of these two, once. The owner stops the wait in it or later. `has_crashed`: the agent ended by itself. */
     void (*on_ready)(void *context, const struct agent_status *pod, const uint8_t key[static WIRE_KEY_SIZE]);
-    void (*on_failed)(void *context, const struct error *error);
+    void (*on_failed)(void *context, const struct error *error, bool has_crashed);
 };
 
 /* `name_space` and `job` (also the value of AGENT_MANIFEST_LABEL on its pod) must outlive the wait. NULL: no memory. */

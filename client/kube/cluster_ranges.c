@@ -156,6 +156,11 @@ int cluster_ranges_learn(struct cluster_ranges *ranges, const struct address *se
 {
     if (!ranges->is_guess || service->family != ADDRESS_V4 || address_is_link_local(service))
         return 0;
+    if (ranges->services.count == 0) {
+        struct cidr around = cidr_around(service, CLUSTER_RANGES_UNSEEN_V4);
+        ranges->services_from = "name server";
+        return cidr_set_add(&ranges->services, &around);
+    }
     for (size_t i = 0; i < ranges->services.count; i++) {
         struct cidr range = ranges->services.range[i];
         if (range.address.family != ADDRESS_V4)
@@ -164,6 +169,15 @@ int cluster_ranges_learn(struct cluster_ranges *ranges, const struct address *se
         return range.prefix < CLUSTER_RANGES_GUESS_V4 ? 0 : cidr_set_add(&ranges->services, &range);
     }
     return 0;
+}
+
+int cluster_ranges_learn_pod(struct cluster_ranges *ranges, const struct address *pod)
+{
+    if (ranges->pods.count > 0 || pod->family == ADDRESS_NONE)
+        return 0;
+    struct cidr around = cidr_around(pod, pod->family == ADDRESS_V4 ? 24 : 64);
+    ranges->pods_from = "agent's pod";
+    return cidr_set_add(&ranges->pods, &around);
 }
 
 /* --- the search --------------------------------------------------------------------------------------------------- */
@@ -217,16 +231,11 @@ static void conclude(struct cluster_ranges_search *search)
         search->done(search->context, NULL, &search->error);
         return;
     }
-    int rc = pick(search, services, KT_ARRAY_LEN(services), &result->services, &result->services_from);
-    result->is_guess = rc == 0 && result->services_from == services[2].name;
+    result->services_from = result->pods_from;
+    bool is_known = pick(search, services, KT_ARRAY_LEN(services), &result->services, &result->services_from) == 0;
+    result->is_guess = !is_known || result->services_from == services[2].name;
     (void)pick(search, pods, KT_ARRAY_LEN(pods), &result->pods, &result->pods_from);
-    if (rc != 0)
-        (void)error_set(
-            &search->error, EXIT_CODE_FORBIDDEN, -EACCES,
-            "the range of the Services could not be found: you may neither list ServiceCIDRs nor the Services of "
-            "namespace %s; the Role needs {apiGroups: [\"\"], resources: [services], verbs: [list]}",
-            search->name_space);
-    search->done(search->context, rc == 0 ? result : NULL, rc == 0 ? NULL : &search->error);
+    search->done(search->context, result, NULL);
 }
 
 static void answered(struct cluster_ranges_search *search, enum question question, const struct api_response *response)

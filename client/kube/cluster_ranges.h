@@ -1,8 +1,9 @@
 /* Which addresses are the cluster's: the ranges of its Services and pods, found with whatever rights the user has.
  *
- * Services: ServiceCIDR objects; else the error text of a server-side dry run; else around the Services seen.
+ * Services: ServiceCIDR objects; else the error text of a server-side dry run; else around the Services seen; else
+ * around the name server that the agent tells.
  * Pods: spec.podCIDRs of the nodes; else a /24 (IPv6: /64) around each pod IP of the namespace (hostNetwork pods left
- * out). */
+ * out); else around the agent's pod. */
 #ifndef KTVPN_CLIENT_KUBE_CLUSTER_RANGES_H
 #define KTVPN_CLIENT_KUBE_CLUSTER_RANGES_H
 
@@ -11,17 +12,20 @@
 
 struct cluster_ranges {
     struct cidr_set services, pods;
-    bool is_guess; /* the Service range is */
-    const char *services_from,
-        *pods_from; /* for `status`: "ServiceCIDR", "dry run", "Services seen"; "nodes", "pods seen" */
+    bool is_guess;                         /* the Service range is */
+    const char *services_from, *pods_from; /* for `status`: "ServiceCIDR", "dry run", "Services seen", "name server";
+                                              "nodes", "pods seen", "agent's pod"; "nothing" */
 };
 
-#define CLUSTER_RANGES_GUESS_V4 12 /* a guessed Service range never gets wider: kubeadm's default */
+#define CLUSTER_RANGES_GUESS_V4 12  /* a guessed Service range never gets wider: kubeadm's default */
+#define CLUSTER_RANGES_UNSEEN_V4 16 /* the guess where the name server's is the only Service seen */
 
 /* Where the Service range is a guess from Services seen, it grows to hold one more address of a Service (the cluster's
  * name server, which the agent tells). What is known better, is link-local (a node's cache) or too far away changes
  * nothing. 0, -E2BIG. */
 KT_MUST_USE int cluster_ranges_learn(struct cluster_ranges *ranges, const struct address *service);
+/* Where no range of pods is known: the one around the agent's pod. 0, -E2BIG. */
+KT_MUST_USE int cluster_ranges_learn_pod(struct cluster_ranges *ranges, const struct address *pod);
 
 struct cluster_ranges_search;
 

@@ -52,7 +52,7 @@ enum launcher_state {
 };
 
 /* The requests that may be under way, one of each. */
-enum slot { SLOT_FIND, SLOT_JOB, SLOT_CONFIG_MAP, SLOT_CHECK, SLOTS };
+enum slot { SLOT_FIND, SLOT_JOB, SLOT_CONFIG_MAP, SLOTS };
 
 struct launcher {
     struct api *api;
@@ -71,7 +71,7 @@ struct launcher {
 
     struct job_deletions deletions;
     uint64_t closing_ms;
-    void (*on_answer)(void *context, bool is_running, const char *why);
+    struct pod_check check;
     void (*on_closed)(void *context);
 };
 
@@ -130,7 +130,7 @@ static void cancel_all(struct launcher *launcher)
 {
     cancel(launcher, SLOT_FIND);
     cancel(launcher, SLOT_CONFIG_MAP);
-    cancel(launcher, SLOT_CHECK);
+    pod_check_cancel(&launcher->check);
     agent_wait_stop(launcher->wait);
     launcher->wait = NULL;
 }
@@ -158,13 +158,18 @@ static void delete_job(struct launcher *launcher)
 
 /* ---- failing */
 
-static void fail(struct launcher *launcher, const struct error *error)
+static void fail_by(struct launcher *launcher, const struct error *error, bool has_crashed)
 {
     struct error copy = *error; /* it may be part of what is cancelled */
     cancel_all(launcher);
     delete_job(launcher);
     launcher->state = LAUNCHER_FAILED;
-    launcher->ops->on_failed(launcher->context, &copy);
+    launcher->ops->on_failed(launcher->context, &copy, has_crashed);
+}
+
+static void fail(struct launcher *launcher, const struct error *error)
+{
+    fail_by(launcher, error, false);
 }
 
 static void fail_memory(struct launcher *launcher)
@@ -190,9 +195,9 @@ static void on_wait_ready(void *context, const struct agent_status *pod, const u
     launcher->ops->on_ready(launcher->context, &agent);
 }
 
-static void on_wait_failed(void *context, const struct error *error)
+static void on_wait_failed(void *context, const struct error *error, bool has_crashed)
 {
-    fail(context, error);
+    fail_by(context, error, has_crashed);
 }
 
 static void on_config_map(void *context, const struct api_response *response)
@@ -347,37 +352,11 @@ static void find_image(struct launcher *launcher)
 
 /* ---- asking after the agent */
 
-static void on_check(void *context, const struct api_response *response)
+void launcher_check(struct launcher *launcher, pod_check_done *on_answer)
 {
-    struct launcher *launcher = context;
-    struct agent_status pod;
-    char why[AGENT_STATUS_REASON_MAX + 320];
-    launcher->request[SLOT_CHECK] = NULL;
-    if (response->status == 404) {
-        (void)snprintf(why, sizeof why, "the agent's pod %s is gone", launcher->pod);
-        launcher->on_answer(launcher->context, false, why);
-    } else if (response->status != 200 || agent_status_read(&pod, response->json) != 0) {
-        launcher->on_answer(launcher->context, true, response->error.text);
-    } else if (pod.state == AGENT_RUNNING) {
-        launcher->on_answer(launcher->context, true, "");
-    } else {
-        const char *what = pod.state == AGENT_ENDED ? "has ended" : "does not run";
-        (void)snprintf(why, sizeof why, "the agent's pod %s %s: %s", pod.pod, what, pod.reason);
-        launcher->on_answer(launcher->context, false, why);
-    }
-}
-
-void launcher_check(struct launcher *launcher, void (*on_answer)(void *context, bool is_running, const char *why))
-{
-    if (launcher->state != LAUNCHER_READY)
-        return;
-    char path[PATH_SIZE];
-    launcher->on_answer = on_answer;
-    if (launcher->request[SLOT_CHECK])
-        return;
-    (void)snprintf(path, sizeof path, "/api/v1/namespaces/%s/pods/%s", launcher->name_space, launcher->pod);
-    struct api_call call = {.method = "GET", .path = path, .what = "look at the agent's pod", .done = on_check};
-    (void)ask(launcher, SLOT_CHECK, &call); /* without memory there is no answer; whoever doubts asks again */
+    if (launcher->state == LAUNCHER_READY)
+        pod_check_start(&launcher->check, launcher->api, launcher->name_space, launcher->pod, on_answer,
+                        launcher->context);
 }
 
 /* ---- life */

@@ -10,6 +10,7 @@
 
 #include "client/kube/access.h"
 #include "client/kube/api.h"
+#include "client/kube/pod_check.h"
 #include "common/address.h"
 #include "common/wire.h"
 
@@ -24,6 +25,7 @@ struct launcher_options {
 
 struct launcher_agent {
     char name_space[64], pod[254], node[254];
+    bool is_installed; /* an administrator's, not our Job's */
     uint16_t port;
     uint8_t key[WIRE_KEY_SIZE];
     struct address pod_address;
@@ -32,7 +34,8 @@ struct launcher_agent {
 struct launcher_ops {
     void (*on_step)(void *context, const char *text); /* "agent pod ktvpn-x1-abcde scheduled on node1" */
     void (*on_ready)(void *context, const struct launcher_agent *agent);
-    void (*on_failed)(void *context, const struct error *error); /* what was made is being deleted */
+    /* What was made is being deleted. `has_crashed`: the agent came, and ended by itself. */
+    void (*on_failed)(void *context, const struct error *error, bool has_crashed);
 };
 
 struct uv_loop_s;
@@ -46,9 +49,8 @@ KT_MUST_USE int launcher_open(struct launcher **out, struct api *api, struct uv_
                               const struct launcher_options *options, const struct launcher_ops *ops, void *context);
 /* The pod is gone or its agent lost the session: delete the Job, start anew. on_ready or on_failed follows. */
 void launcher_restart(struct launcher *launcher);
-/* Asks whether the pod still runs: on_answer gets true, or false with what became of it. True, with the reason in
- * `why`, also when the API does not answer. Only after on_ready; a second call takes the place of one under way. */
-void launcher_check(struct launcher *launcher, void (*on_answer)(void *context, bool is_running, const char *why));
+/* Asks whether the pod still runs. Only after on_ready; a second call takes the place of one under way. */
+void launcher_check(struct launcher *launcher, pod_check_done *on_answer);
 /* Deletes the Job and what it owns, waits for the answer (at most LAUNCHER_CLOSE_MS), then on_closed (may be NULL). */
 void launcher_close(struct launcher *launcher, void (*on_closed)(void *context));
 

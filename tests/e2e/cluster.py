@@ -117,9 +117,20 @@ class Cluster:
         listed = subprocess.run(["ip", "-n", self.node, "netns", "list-id"], stdout=subprocess.PIPE, text=True)
         return namespace in listed.stdout
 
-    def stop_container(self, pod):
+    def kc(self, *args, input=None):
+        """kubectl, as the administrator; its output."""
+        command = [self.kubectl, "--cache-dir", "/tmp/ktvpn-e2e-kubectl", "--kubeconfig", self.kubeconfig, *args]
+        done = subprocess.run(command, input=input, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def ctr(self, *args):
+        socket = self.pki.parent / "containerd/run/containerd.sock"
+        subprocess.run(["ctr", "-a", socket, "-n", "k8s.io", *args], check=True, stdout=subprocess.DEVNULL)
+
+    def stop_container(self, pod, namespace="ems"):
         """SIGTERM to a pod's process, as if it had ended by itself."""
-        ip = self.pod_ip(pod)
+        ip = self.pod_ip(pod, namespace)
         pids = subprocess.run(["ip", "netns", "pids", self.pod_namespace(ip)], check=True, stdout=subprocess.PIPE, text=True).stdout.split()
         for pid in pids:
             if "ktvpn-agent" in Path(f"/proc/{pid}/cmdline").read_text():

@@ -42,7 +42,7 @@ static void on_ready(void *context, const struct agent_status *pod, const uint8_
     assert_string_equal(pod->node, "node1");
 }
 
-static void on_failed(void *context, const struct error *error)
+static void on_failed(void *context, const struct error *error, bool has_crashed KT_UNUSED)
 {
     struct bed *bed = context;
     bed->failed++;

@@ -26,12 +26,17 @@ struct bed {
     struct error error;
     bool is_closed;
 
+    /* the installed agent */
+    const struct installed_ops *installed_ops;
+    void *installed_context;
+    int looks, installed_closes;
+
     /* the launcher */
     const struct launcher_ops *ops;
     void *context;
     int open_rc, opened, restarted, launcher_closes, checks, dials;
     char name_space[64];
-    void (*on_answer)(void *context, bool is_running, const char *why);
+    pod_check_done *on_answer;
     void (*on_launcher_closed)(void *context);
     void (*on_api_closed)(void *context);
     void *api_context;
@@ -119,7 +124,7 @@ void launcher_restart(struct launcher *launcher)
     bed->restarted++;
 }
 
-void launcher_check(struct launcher *launcher, void (*on_answer)(void *context, bool is_running, const char *why))
+void launcher_check(struct launcher *launcher, pod_check_done *on_answer)
 {
     assert_ptr_equal(launcher, bed);
     bed->checks++;
@@ -132,6 +137,39 @@ void launcher_close(struct launcher *launcher, void (*on_closed)(void *context))
     bed->launcher_closes++;
     bed->on_launcher_closed = on_closed;
     assert_int_equal(uv_timer_start(&bed->soon, on_soon, 0, 0), 0);
+}
+
+/* Takes notes, and answers by tell_installed() and tell_none(). */
+int installed_open(struct installed **out, struct api *api, const struct installed_options *options,
+                   const struct installed_ops *ops, void *context)
+{
+    assert_ptr_equal(api, bed);
+    assert_string_equal(options->name_space, "ems");
+    bed->installed_ops = ops;
+    bed->installed_context = context;
+    bed->looks++;
+    *out = (struct installed *)(void *)bed;
+    return options->name != NULL && strcmp(options->name, "A") == 0 ? -EINVAL : 0;
+}
+
+int installed_restart(struct installed *installed)
+{
+    assert_ptr_equal(installed, bed);
+    bed->looks++;
+    return 0;
+}
+
+void installed_check(struct installed *installed, pod_check_done *on_answer)
+{
+    assert_ptr_equal(installed, bed);
+    bed->checks++;
+    bed->on_answer = on_answer;
+    bed->context = bed->installed_context;
+}
+
+void installed_close(struct installed *installed)
+{
+    bed->installed_closes += installed != NULL;
 }
 
 int portforward_open(struct stream **out, struct api *api, struct uv_loop_s *loop, const char *name_space,
@@ -198,6 +236,8 @@ static void on_closed(void *context)
     bed->is_closed = true;
 }
 
+static struct cluster_options wish = {.is_own_job = true};
+
 static int try_open(const char *name_space)
 {
     static const struct cluster_ops ops = {.on_checked = on_checked,
@@ -206,13 +246,16 @@ static int try_open(const char *name_space)
                                            .on_failed = on_failed,
                                            .on_name = on_name,
                                            .on_names_known = on_names_known};
-    struct cluster_options options = {.name_space = name_space, .owner = "user@host"};
+    struct cluster_options options = wish;
+    options.name_space = name_space;
+    options.owner = "user@host";
     return cluster_open(&bed->cluster, &bed->loop, &options, &ops, bed, &bed->error);
 }
 
 static int set_up(void **state KT_UNUSED)
 {
     seam_reset();
+    wish = (struct cluster_options){.is_own_job = true};
     bed = kt_calloc(1, sizeof *bed);
     assert_int_equal(uv_loop_init(&bed->loop), 0);
     return uv_timer_init(&bed->loop, &bed->soon);
@@ -287,17 +330,37 @@ static void check_well(void)
     assert_int_equal(bed->checked, 1);
 }
 
+static void tell_installed(void)
+{
+    struct launcher_agent agent = {
+        .name_space = "ems", .pod = "pod-1", .node = "n1", .port = 4789, .is_installed = true};
+    bed->installed_ops->on_ready(bed->installed_context, &agent);
+}
+
+static void tell_none(const char *text)
+{
+    struct error why;
+    (void)error_set(&why, EXIT_CODE_AGENT, 0, "%s", text != NULL ? text : "");
+    bed->installed_ops->on_none(bed->installed_context, text != NULL ? &why : NULL);
+}
+
 static void tell_ready(void)
 {
     struct launcher_agent agent = {.name_space = "ems", .pod = "pod-1", .node = "n1", .port = 4789};
     bed->ops->on_ready(bed->context, &agent);
 }
 
+static void answer(bool is_running, bool has_crashed, const char *why)
+{
+    struct pod_check_answer answer = {.is_running = is_running, .has_crashed = has_crashed, .why = why};
+    bed->on_answer(bed->context, &answer);
+}
+
 static void tell_failed(void)
 {
     struct error error;
     (void)error_set(&error, EXIT_CODE_AGENT, 0, "the quota is used up");
-    bed->ops->on_failed(bed->context, &error);
+    bed->ops->on_failed(bed->context, &error, false);
 }
 
 static void run_well(void)
@@ -461,10 +524,10 @@ static void test_doubt(void **state KT_UNUSED)
     run_well();
     cluster_doubt(bed->cluster);
     assert_int_equal(bed->checks, 1);
-    bed->on_answer(bed->context, true, "");
+    answer(true, false, "");
     assert_int_equal(bed->restarted, 0);
     cluster_doubt(bed->cluster);
-    bed->on_answer(bed->context, false, "the pod was evicted");
+    answer(false, false, "the pod was evicted");
     assert_int_equal(bed->restarted, 1);
     assert_int_equal(cluster_dial(bed->cluster, &stream), -ENOTCONN);
     tell_ready();
@@ -494,7 +557,7 @@ static void test_relaunch_backs_off(void **state KT_UNUSED)
     static const uint64_t pauses_ms[] = {1000, 2000, 4000, 8000, 16000, 30000, 30000};
     run_well();
     cluster_doubt(bed->cluster);
-    bed->on_answer(bed->context, false, "gone");
+    answer(false, false, "gone");
     for (size_t i = 0; i < KT_ARRAY_LEN(pauses_ms); i++) {
         tell_failed();
         assert_int_equal(last_timer_ms, pauses_ms[i]);
@@ -503,9 +566,171 @@ static void test_relaunch_backs_off(void **state KT_UNUSED)
     }
     tell_ready();
     cluster_doubt(bed->cluster);
-    bed->on_answer(bed->context, false, "gone again");
+    answer(false, false, "gone again");
     tell_failed();
     assert_int_equal(last_timer_ms, pauses_ms[0]);
+}
+
+/* Three crashes in a minute, whether it ran before or not. */
+static void test_crash_loop(void **state KT_UNUSED)
+{
+    run_well();
+    for (int i = 0; i < 2; i++) {
+        cluster_doubt(bed->cluster);
+        answer(false, true, "OOMKilled, exit code 137");
+        assert_int_equal(bed->restarted, i + 1);
+        tell_ready();
+        seam.now_ms += 20000;
+    }
+    cluster_doubt(bed->cluster);
+    answer(false, true, "OOMKilled, exit code 137");
+    assert_int_equal(bed->failures, 1);
+    assert_int_equal(bed->restarted, 2);
+    assert_non_null(strstr(bed->error.text, "3 times within 60 s"));
+    assert_non_null(strstr(bed->error.text, "OOMKilled"));
+}
+
+static void test_crashes_now_and_then(void **state KT_UNUSED)
+{
+    run_well();
+    for (int i = 0; i < 8; i++) {
+        cluster_doubt(bed->cluster);
+        answer(false, i != 3, "OOMKilled, exit code 137");
+        seam.now_ms += CLUSTER_CRASHES_MS / 2 + 1;
+        tell_ready();
+    }
+    assert_int_equal(bed->failures, 0);
+}
+
+/* --- an installed agent --- */
+
+static void check_without_rights(void)
+{
+    assert_int_equal(try_open("ems"), 0);
+    seam_reply(find_exactly(NAMESPACE), 403, "{}");
+    answer_rights(201, false);
+    answer_ranges(403);
+    assert_int_equal(bed->checked + bed->failures, 0); /* the agent is still looked for */
+}
+
+static void turn_until_agents(int agents)
+{
+    for (int turn = 0; turn < SEAM_TURNS_MAX && bed->agents < agents; turn++)
+        (void)uv_run(&bed->loop, UV_RUN_ONCE);
+    assert_int_equal(bed->agents, agents);
+}
+
+/* No right to make anything is needed. */
+static void test_installed_agent(void **state KT_UNUSED)
+{
+    struct stream *stream = NULL;
+    wish.is_own_job = false;
+    check_without_rights();
+    tell_installed();
+    assert_int_equal(bed->checked, 1);
+    cluster_launch(bed->cluster);
+    assert_int_equal(bed->agents, 0); /* not inside the call */
+    turn_until_agents(1);
+    assert_false(cluster_has_job(bed->cluster));
+    assert_int_equal(cluster_dial(bed->cluster, &stream), 0);
+    assert_int_equal(bed->opened, 0);
+}
+
+static void test_no_installed_agent(void **state KT_UNUSED)
+{
+    wish.is_own_job = false;
+    check_without_rights();
+    tell_none(NULL);
+    assert_int_equal(bed->failures, 1);
+    assert_non_null(strstr(bed->error.text, "create jobs"));
+}
+
+static void test_installed_agent_of_no_use(void **state KT_UNUSED)
+{
+    wish.is_own_job = false;
+    check_without_rights();
+    tell_none("its version is 7.0");
+    assert_non_null(strstr(bed->error.text, "create jobs"));
+    assert_non_null(strstr(bed->error.text, "its version is 7.0"));
+}
+
+static void test_named_agent_is_missing(void **state KT_UNUSED)
+{
+    wish = (struct cluster_options){.agent_name = "a"};
+    assert_int_equal(try_open("ems"), 0);
+    seam_reply(find_exactly(NAMESPACE), 200, "{}");
+    answer_rights(201, true);
+    answer_ranges(200);
+    tell_none("there is no agent a");
+    assert_int_equal(bed->failures, 1);
+    assert_string_equal(bed->error.text, "there is no agent a");
+}
+
+static void test_named_badly(void **state KT_UNUSED)
+{
+    wish = (struct cluster_options){.agent_name = "A"};
+    assert_int_equal(try_open("ems"), -EINVAL);
+    assert_int_equal(bed->error.code, EXIT_CODE_USAGE);
+}
+
+static void run_installed(bool is_granted)
+{
+    wish.is_own_job = false;
+    assert_int_equal(try_open("ems"), 0);
+    seam_reply(find_exactly(NAMESPACE), 200, "{}");
+    answer_rights(201, is_granted);
+    answer_ranges(200);
+    tell_installed();
+    cluster_launch(bed->cluster);
+    turn_until_agents(1);
+    cluster_doubt(bed->cluster);
+    answer(true, false, "");
+    assert_int_equal(bed->looks, 1);
+    cluster_doubt(bed->cluster);
+    answer(false, false, "somebody deletes the pod");
+    assert_int_equal(bed->looks, 2);
+}
+
+static void turn_until_looks(int looks)
+{
+    for (int turn = 0; turn < SEAM_TURNS_MAX && bed->looks < looks; turn++)
+        (void)uv_run(&bed->loop, UV_RUN_ONCE);
+    assert_int_equal(bed->looks, looks);
+}
+
+static void test_installed_agent_moves(void **state KT_UNUSED)
+{
+    run_installed(false);
+    tell_installed();
+    assert_int_equal(bed->agents, 2);
+}
+
+/* Whoever may not make one waits for ever; a crash is the kubelet's business. */
+static void test_installed_agent_comes_back(void **state KT_UNUSED)
+{
+    run_installed(false);
+    for (int i = 0; i < 8; i++) {
+        tell_none(NULL);
+        turn_until_looks(3 + i);
+    }
+    tell_installed();
+    assert_int_equal(bed->agents, 2);
+    assert_int_equal(bed->failures, 0);
+}
+
+static void test_installed_agent_is_gone(void **state KT_UNUSED)
+{
+    run_installed(true);
+    for (int i = 0; i < CLUSTER_INSTALLED_TRIES; i++) {
+        assert_int_equal(bed->opened, 0);
+        turn_until_looks(2 + i);
+        tell_none(NULL);
+    }
+    assert_int_equal(bed->opened, 1);
+    assert_int_equal(bed->installed_closes, 1);
+    tell_ready();
+    assert_int_equal(bed->agents, 2);
+    assert_true(cluster_has_job(bed->cluster));
 }
 
 /* --- names --- */
@@ -580,7 +805,7 @@ static void test_closes_during_the_back_off(void **state KT_UNUSED)
 {
     run_well();
     cluster_doubt(bed->cluster);
-    bed->on_answer(bed->context, false, "gone");
+    answer(false, false, "gone");
     tell_failed();
     close_cluster();
     assert_int_equal(bed->restarted, 1);
@@ -632,6 +857,16 @@ static void test_no_memory(void **state KT_UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_crash_loop),
+        TEST(test_crashes_now_and_then),
+        TEST(test_installed_agent),
+        TEST(test_no_installed_agent),
+        TEST(test_installed_agent_of_no_use),
+        TEST(test_named_agent_is_missing),
+        TEST(test_named_badly),
+        TEST(test_installed_agent_moves),
+        TEST(test_installed_agent_comes_back),
+        TEST(test_installed_agent_is_gone),
         TEST(test_checks),
         TEST(test_namespace_that_is_not_there),
         TEST(test_namespace_that_is_not_there_and_no_list),

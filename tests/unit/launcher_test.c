@@ -27,7 +27,7 @@ struct bed {
     uv_loop_t loop;
     struct launcher *launcher;
     int ready, failed, answers;
-    bool is_closed, is_running;
+    bool is_closed, is_running, has_crashed;
     struct launcher_agent agent;
     struct error error;
     char why[1024];
@@ -46,19 +46,20 @@ static void on_ready(void *context, const struct launcher_agent *agent)
     bed->agent = *agent;
 }
 
-static void on_failed(void *context, const struct error *error)
+static void on_failed(void *context, const struct error *error, bool has_crashed)
 {
     struct bed *bed = context;
+    bed->has_crashed = has_crashed;
     bed->failed++;
     bed->error = *error;
 }
 
-static void on_answer(void *context, bool is_running, const char *why)
+static void on_answer(void *context, const struct pod_check_answer *answer)
 {
     struct bed *bed = context;
     bed->answers++;
-    bed->is_running = is_running;
-    (void)snprintf(bed->why, sizeof bed->why, "%s", why);
+    bed->is_running = answer->is_running;
+    (void)snprintf(bed->why, sizeof bed->why, "%s", answer->why);
 }
 
 static void on_closed(void *context)

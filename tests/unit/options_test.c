@@ -58,6 +58,29 @@ static void test_ranges_repeat(void **state KT_UNUSED)
     expect_usage(PARSE("up", "--also", "10.0.0.1/8"), "10.0.0.1/8");
 }
 
+static void test_installed_agent(void **state KT_UNUSED)
+{
+    assert_int_equal(PARSE("up"), 0);
+    assert_false(options.is_own_job || options.agent_name[0] || options.agent_place[0]);
+    assert_int_equal(PARSE("up", "--agent", "job"), 0);
+    assert_true(options.is_own_job);
+    assert_int_equal(PARSE("up", "--agent", "team-a"), 0);
+    assert_string_equal(options.agent_name, "team-a");
+    assert_string_equal(options.agent_place, "");
+    assert_int_equal(PARSE("up", "--agent=infra/team-a"), 0);
+    assert_string_equal(options.agent_name, "team-a");
+    assert_string_equal(options.agent_place, "infra");
+    assert_int_equal(PARSE("up", "--agent=infra/team-a", "--agent=job"), 0); /* the last one counts */
+    assert_true(options.is_own_job && !options.agent_name[0]);
+    static const char *const wrong[] = {"", "/", "a/", "/a", "a/b/c", "A", "a%2Fb", "../x", "udp://1.2.3.4:5"};
+    for (size_t i = 0; i < KT_ARRAY_LEN(wrong); i++)
+        expect_usage(PARSE("up", "--agent", wrong[i]), "--agent");
+    char text[72];
+    memset(text, 'a', 64);
+    text[64] = '\0';
+    expect_usage(PARSE("up", "--agent", text), "--agent");
+}
+
 static void test_agent(void **state KT_UNUSED)
 {
     static const char key[] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -131,9 +154,13 @@ static void test_help_names_every_option(void **state KT_UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ways_to_write), cmocka_unit_test(test_ranges_repeat),
-        cmocka_unit_test(test_agent),         cmocka_unit_test(test_commands),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_help_names_every_option),
+        cmocka_unit_test(test_ways_to_write),
+        cmocka_unit_test(test_ranges_repeat),
+        cmocka_unit_test(test_agent),
+        cmocka_unit_test(test_installed_agent),
+        cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_help_names_every_option),
     };
     return unit_run(tests);
 }

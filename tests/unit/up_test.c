@@ -249,6 +249,8 @@ static const struct {
     {"POST /api/v1/namespaces/ems/services", "{}"},
     {"GET /api/v1/namespaces/ems/services", "{\"items\":[]}"},
     {"GET /api/v1/namespaces/ems/pods ", "{\"items\":[]}"},
+    {"GET /api/v1/namespaces/ems/pods?labelSelector=app.kubernetes.io%2Fname", "{\"items\":[]}"},
+    {"GET /api/v1/namespaces/ktvpn/pods", "{\"items\":[]}"},
     {"GET /api/v1/nodes", "{\"items\":[{\"metadata\":{\"name\":\"n1\",\"labels\":{\"kubernetes.io/arch\":\"amd64\"}},"
                           "\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}],"
                           "\"images\":[{\"names\":[\"r/pause:3.9\"]}]}}]}"},
