@@ -22,8 +22,13 @@ forward() {
 running_pods() { kc get pods -A | awk '$1 ~ /^(ems|restricted)$/ && $3 == "1/1" && $4 == "Running"' | wc -l; }
 ping_groups() { in_pod cat /proc/sys/net/ipv4/ping_group_range; }
 
+both_of() { object "$1" '.spec.clusterIPs[*]'; }
+pod_ips() { kc -n ems get pod store-0 -o jsonpath='{.status.podIPs[*].ip}'; }
+pod6_of() { kc -n ems get pods -l "$1" -o jsonpath='{.items[0].status.podIPs[*].ip}' | awk '{ print $2 }'; }
+
 service=$(object svc/dashboard-api .spec.clusterIP)
 pod=$(object pod/store-0 .status.podIP)
+service6=$(both_of svc/dashboard-api | awk '{ print $2 }') pod6=$(pod6_of app=store)
 check "the laptop sees the node"            'node1 +Ready'             kc get nodes
 check "five pods run in ems and restricted" '^5$'                      running_pods
 check "a pod resolves dashboard-api.ems"    "$service"                 in_pod dns dashboard-api.ems
@@ -48,4 +53,25 @@ check "the laptop resolves www.example.com" "$web_ip"                  app dns w
 check "and its own search domain"           "$printer_ip"              app dns printer
 check "but not the cluster's names"         'no such host'             app dns dashboard-api.ems.svc.cluster.local
 check "the laptop reaches the outside"      'asked as www.example.com' app get http://www.example.com/
+check "the laptop reaches the outside by v6" 'asked as www6'           app get http://www6.example.com/
+check "the laptop has no IPv6 way to a pod"  'timeout|unreachable'     app tcp "[${pod6:-fd31:232::2}]:7000" x
+
+if [ -n "$pods6" ]; then
+    check "Services have both families"      "^$service $service6$"    both_of svc/dashboard-api
+    check "a pod resolves AAAA"              "$service6"               in_pod dns dashboard-api
+    check "a Service of IPv6 alone"          "^\[$(object svc/dashboard-api6 .spec.clusterIP)\]$" in_pod dns dashboard-api6
+    check "a headless one of IPv6 alone"     "^\[$pod6\]$"             in_pod dns store6
+    check "HTTP over the IPv6 ClusterIP"     '"remote":"\[fd31'        in_pod get "http://[$service6]/"
+    check "HTTP over IPv6 from pod to pod"   '"pod":"dashboard-api'    in_pod get "http://[$(pod6_of app=dashboard-api)]:8080/"
+    check "HTTP by the name of IPv6 alone"   '"pod":"dashboard-api'    in_pod get http://dashboard-api6/
+    check "UDP echo over the IPv6 ClusterIP" '^abc$'                   in_pod udp "[$service6]:7001" abc
+    check "an unused IPv6 is told"           'refused|no route|unreachable' in_pod tcp "[${pod6%:*}:dead]:80" x
+    check "a pod reaches the outside by v6"  'asked as'                in_pod get "http://[$web_ip6]/"
+    check "pod ranges of both families"      "^\[\"$node_pods\",\"$node_pods6\"\]$" kc get node node1 -o 'jsonpath={.spec.podCIDRs}'
+    check "Service ranges of both families"  "\"$services\",\"$services6\"" kc get servicecidr kubernetes -o 'jsonpath={.spec.cidrs}'
+    check "the API server answers by IPv6"   '^ok$'                    kc --server "https://[$node_ip6]:6443" get --raw /readyz
+else
+    check "no Service has IPv6"              "^$service$"              both_of svc/dashboard-api
+    check "and no pod"                       "^$pod$"                  pod_ips
+fi
 exit $failed

@@ -17,4 +17,10 @@ KT_WEB_IP=$web_ip
 KT_PRINTER_IP=$printer_ip
 KT_PODS=$pods
 KT_SERVICES=$services
+KT_NODE_IP6=$node_ip6
+KT_WORLD_IP6=$world_laptop_ip6
+KT_LAPTOP_IP6=$laptop_ip6
+KT_WEB_IP6=$web_ip6
+KT_PODS6=$pods6
+KT_SERVICES6=$services6
 END

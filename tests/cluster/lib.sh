@@ -6,9 +6,13 @@
 #    is reachable from here       DNS :53, web :80
 #                                 www.example.com 192.0.2.10
 #
+# The same in IPv6: fd31:78::2 ── fd31:78::1, fd31:77::1 ── fd31:77::2, pods fd31:232::/48, Services fd31:222::/112; what has both
+# outside is www6.example.com. A cluster with --ipv4 has no IPv6 in its pods and Services; the three namespaces have it all the same.
+#
 # Three network namespaces. The world routes between the two others, as the internet would: it is the laptop's default gateway and
 # resolver. It drops what the laptop sends to pods and Services, and what the node begins towards the laptop.
-# All addresses are the same in each instance: an instance's namespaces see only each other.
+# All addresses are the same in each instance: an instance's namespaces see only each other. Two clusters for one laptop need
+# addresses of their own: --block N.
 
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -23,11 +27,26 @@ cache=${KTVPN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ktvpn}
 state=/var/tmp/ktvpn-cluster-$name # short: a Unix socket's path has 108 bytes
 
 laptop=$name-laptop world=$name-world node=$name-node
-laptop_ip=172.31.78.2 world_laptop_ip=172.31.78.1
-node_ip=172.31.77.2 world_node_ip=172.31.77.1
-web_ip=192.0.2.10 printer_ip=192.0.2.20
-pods=10.232.0.0/16 node_pods=10.232.0.0/24
-services=10.222.0.0/16 api_service_ip=10.222.0.1 dns_service_ip=10.222.0.10
+web_ip=192.0.2.10 web_ip6=2001:db8::10 printer_ip=192.0.2.20
+
+# What an instance was made with stays with it: "dual" or "ipv4", and the block of addresses.
+families=dual block=0
+[ ! -e "$state/layout" ] || read -r families block <"$state/layout"
+lay_out() { # the addresses of $families and $block
+    laptop_ip=172.31.$((78 + 2 * block)).2 world_laptop_ip=172.31.$((78 + 2 * block)).1
+    node_ip=172.31.$((77 + 2 * block)).2 world_node_ip=172.31.$((77 + 2 * block)).1
+    local six=:${block/#0/}: # "::" or ":1::" behind the first two parts: canonical, as the API server wants it
+    [ "$block" = 0 ] || six+=:
+    laptop_ip6=fd31:78${six}2 world_laptop_ip6=fd31:78${six}1
+    node_ip6=fd31:77${six}2 world_node_ip6=fd31:77${six}1
+    pods=10.$((232 + block)).0.0/16 node_pods=10.$((232 + block)).0.0/24
+    services=10.$((222 + block)).0.0/16 api_service_ip=10.$((222 + block)).0.1 dns_service_ip=10.$((222 + block)).0.10
+    pods6='' node_pods6='' services6=''
+    [ "$families" = dual ] || return 0
+    pods6=fd31:232${six}/48 node_pods6=fd31:232${six}/64 services6=fd31:222${six}/112
+}
+lay_out
+with6() { echo "$1${2:+,$2}"; } # V4 V6-OR-NOTHING: as Kubernetes writes both families
 
 # A binary's folder in the cache is named by what it is made of.
 kube_flags="-s -w -X k8s.io/component-base/version.gitVersion=v$kubernetes -X k8s.io/component-base/version.gitMajor=1
