@@ -113,6 +113,16 @@ struct cJSON *agent_manifest_job(const struct agent_manifest *manifest)
     return NULL;
 }
 
+struct cJSON *agent_manifest_pod(const struct cJSON *job)
+{
+    cJSON *pod = cJSON_Duplicate(json_path_get(job, "spec.template"), true);
+    if (add_text(pod, "", "apiVersion", "v1") && add_text(pod, "", "kind", "Pod") &&
+        add_text(pod, "metadata", "name", json_path_text(job, "metadata.name")))
+        return pod;
+    cJSON_Delete(pod);
+    return NULL;
+}
+
 static bool add_base64(cJSON *map, const struct agent_binary *binary)
 {
     size_t size = sodium_base64_encoded_len(binary->size, sodium_base64_VARIANT_ORIGINAL);

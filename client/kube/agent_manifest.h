@@ -20,6 +20,8 @@ struct agent_manifest {
 
 /* The caller frees the result with cJSON_Delete(). NULL: no memory. */
 KT_MUST_USE struct cJSON *agent_manifest_job(const struct agent_manifest *manifest);
+/* The pod that such a Job makes, for a dry run. */
+KT_MUST_USE struct cJSON *agent_manifest_pod(const struct cJSON *job);
 /* Owned by the Job, so that it goes when the Job goes. */
 KT_MUST_USE struct cJSON *agent_manifest_config_map(const char *name, const char *job_uid,
                                                     const struct agent_binary *binary);

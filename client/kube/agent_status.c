@@ -134,11 +134,10 @@ int agent_status_warning(char out[static AGENT_STATUS_REASON_MAX], const struct 
     const cJSON *event, *newest = NULL;
     cJSON_ArrayForEach(event, json_path_get(list, "items"))
     {
-        if (strcmp(json_path_text(event, "type"), "Warning") == 0 &&
-            (!newest || strcmp(time_of(event), time_of(newest)) >= 0))
+        if (!newest || strcmp(time_of(event), time_of(newest)) >= 0)
             newest = event;
     }
-    if (!newest)
+    if (strcmp(json_path_text(newest, "type"), "Warning") != 0)
         return -ENOENT;
     put_reason(out, json_path_text(newest, "reason"), json_path_text(newest, "message"));
     return 0;

@@ -38,8 +38,8 @@ struct cJSON;
 /* From a Pod. -EBADMSG when it is none, or its name is no name. */
 KT_MUST_USE int agent_status_read(struct agent_status *out, const struct cJSON *pod);
 
-/* The newest Warning of an EventList, as "FailedCreate: pods ... is forbidden: exceeded quota ...". -ENOENT when there
- * is none. */
+/* The newest of an EventList, when it is a Warning: "FailedCreate: pods ... is forbidden: exceeded quota ...". -ENOENT
+ * when there is none, or what came after it is good news. */
 KT_MUST_USE int agent_status_warning(char out[static AGENT_STATUS_REASON_MAX], const struct cJSON *list);
 
 /* "ktvpn-agent VERSION key BASE64": the first line of every agent. -EBADMSG (another program, or garbage),

@@ -9,7 +9,7 @@
  * One timer looks every TICK_MS at what has not happened: it starts requests that ended too early again, and ends the
  * waiting. Trouble of the pod (an image that can't be pulled, no node with room) is given time to pass, because the
  * kubelet and the scheduler try again. A Job without a pod tells its reason (quota, LimitRange, admission) only in an
- * event, which the user may not be allowed to read. */
+ * event, which the user may not be allowed to read; so does a pod whose volumes or network cannot be made. */
 #include "client/kube/agent_wait.h"
 
 #include <cjson/cJSON.h>
@@ -43,7 +43,7 @@ struct agent_wait {
     struct api_request *request[SLOTS];
     struct agent_status pod; /* pod.pod is empty until one is seen */
     uint64_t started_ms, events_ms, reading_ms;
-    bool events_forbidden;
+    bool events_forbidden, events_of_pod;
     uint64_t trouble_ms; /* 0: none */
     char trouble[AGENT_STATUS_REASON_MAX];
 };
@@ -166,9 +166,16 @@ static void ask_last_words(struct agent_wait *wait)
 
 /* ---- the pod */
 
-static void note_trouble(struct agent_wait *wait)
+/* It is on a node, and its state does not say what it waits for. */
+static bool is_starting_silently(const struct agent_wait *wait)
 {
-    if (!wait->pod.is_troubled) {
+    return wait->state == WAIT_SEEKING && wait->pod.state == AGENT_STARTING && !wait->pod.is_troubled;
+}
+
+/* `reason` NULL: there is none now. */
+static void note_trouble(struct agent_wait *wait, const char *reason)
+{
+    if (reason == NULL) {
         wait->trouble_ms = 0;
         wait->trouble[0] = '\0';
         return;
@@ -177,7 +184,7 @@ static void note_trouble(struct agent_wait *wait)
         wait->trouble_ms = uv_now(wait->loop);
     /* The first reason says more: what follows ErrImagePull is "ImagePullBackOff: Back-off pulling image". */
     if (!wait->trouble[0])
-        memcpy(wait->trouble, wait->pod.reason, sizeof wait->trouble);
+        (void)snprintf(wait->trouble, sizeof wait->trouble, "%s", reason);
 }
 
 static void pod_changed(struct agent_wait *wait, bool had_node)
@@ -185,7 +192,7 @@ static void pod_changed(struct agent_wait *wait, bool had_node)
     const struct agent_status *pod = &wait->pod;
     if (!had_node && pod->node[0])
         step(wait, "agent pod %s scheduled on %s", pod->pod, pod->node);
-    note_trouble(wait);
+    note_trouble(wait, pod->is_troubled ? pod->reason : NULL);
     switch (pod->state) {
     case AGENT_PENDING:
     case AGENT_STARTING:
@@ -250,7 +257,7 @@ static void watch_pod(struct agent_wait *wait)
     ask(wait, SLOT_WATCH, &call);
 }
 
-/* ---- no pod */
+/* ---- events: of the Job while there is no pod, then of the pod while it starts */
 
 static void on_events(void *context, const struct api_response *response)
 {
@@ -258,7 +265,13 @@ static void on_events(void *context, const struct api_response *response)
     wait->request[SLOT_EVENTS] = NULL;
     wait->events_forbidden = response->status == 403;
     char reason[AGENT_STATUS_REASON_MAX];
-    if (response->status != 200 || wait->pod.pod[0] || agent_status_warning(reason, response->json) != 0)
+    bool is_warning = response->status == 200 && agent_status_warning(reason, response->json) == 0;
+    if (wait->events_of_pod) {
+        if (response->status == 200 && is_starting_silently(wait))
+            note_trouble(wait, is_warning ? reason : NULL);
+        return;
+    }
+    if (!is_warning || wait->pod.pod[0])
         return;
     struct error error;
     (void)error_set(&error, EXIT_CODE_AGENT, 0, "the cluster makes no pod for the agent's Job in namespace %s: %s",
@@ -266,22 +279,25 @@ static void on_events(void *context, const struct api_response *response)
     fail(wait, &error);
 }
 
-static void ask_events(struct agent_wait *wait)
+static void ask_events(struct agent_wait *wait, uint64_t now)
 {
     char path[PATH_SIZE];
+    if (now - wait->events_ms < EVENTS_MS || wait->request[SLOT_EVENTS] || wait->events_forbidden)
+        return;
+    wait->events_of_pod = wait->pod.pod[0] != '\0';
     (void)snprintf(path, sizeof path,
-                   "/api/v1/namespaces/%s/events?fieldSelector=involvedObject.kind%%3DJob%%2CinvolvedObject.name%%3D%s",
-                   wait->name_space, wait->job);
+                   "/api/v1/namespaces/%s/events?fieldSelector=involvedObject.kind%%3D%s%%2CinvolvedObject.name%%3D%s",
+                   wait->name_space, wait->events_of_pod ? "Pod" : "Job",
+                   wait->events_of_pod ? wait->pod.pod : wait->job);
     struct api_call call = {.path = path, .what = "list the events of the agent's Job", .done = on_events};
-    wait->events_ms = uv_now(wait->loop);
+    wait->events_ms = now;
     ask(wait, SLOT_EVENTS, &call);
 }
 
 static void look_without_pod(struct agent_wait *wait, uint64_t now)
 {
     if (now - wait->started_ms < AGENT_WAIT_NO_POD_MS) {
-        if (now - wait->events_ms >= EVENTS_MS && !wait->request[SLOT_EVENTS] && !wait->events_forbidden)
-            ask_events(wait);
+        ask_events(wait, now);
         return;
     }
     struct error error;
@@ -319,6 +335,8 @@ static void tick(struct agent_wait *wait)
         follow_log(wait);
     if (!wait->pod.pod[0])
         look_without_pod(wait, now);
+    else if (is_starting_silently(wait))
+        ask_events(wait, now);
 }
 
 static void on_tick(uv_timer_t *timer)

@@ -2,12 +2,13 @@
  *
  *   BEGINNING  on the loop's next turn
  *   FINDING    list nodes; where that is forbidden or gives nothing, the namespace's pods: which image, which nodes
- *   CREATING   POST the Job, under a name of our own
- *   WAITING    POST the ConfigMap, owned by the Job, and wait for the pod and its key (agent_wait), both at once: the
- *              kubelet waits for the ConfigMap, but tries only every half second, so nothing may come before it
- *   READY      on_ready; nothing is watched any more: the tunnel knows sooner than the API when the agent is gone
- *   FAILED     on_failed; the Job is being deleted
- *   CLOSING    waits for the deletions, and for a Job that is being created
+ *   TRYING     POST a pod like the Job's as a dry run: quota, LimitRange, Pod Security and admission policies refuse
+ * the Job's pod, not the Job, and tell it in events only, which the user may not be allowed to read. Who may not make
+ * pods gets no such answer, and goes on CREATING   POST the Job, under a name of our own WAITING    POST the ConfigMap,
+ * owned by the Job, and wait for the pod and its key (agent_wait), both at once: the kubelet waits for the ConfigMap,
+ * but tries only every half second, so nothing may come before it READY      on_ready; nothing is watched any more: the
+ * tunnel knows sooner than the API when the agent is gone FAILED     on_failed; the Job is being deleted CLOSING waits
+ * for the deletions, and for a Job that is being created
  *
  * With --agent-image there is no FINDING and no ConfigMap. An answer that the current state does not want never comes:
  * leaving a state cancels what it asked for. Only the POST of a Job is awaited, because what it made has to be deleted.
@@ -25,15 +26,13 @@
 
 #include "client/kube/agent_manifest.h"
 #include "client/kube/agent_wait.h"
-#include "client/kube/image_pick.h"
+#include "client/kube/image_search.h"
 #include "client/kube/job_deletions.h"
 #include "client/kube/json_path.h"
 #include "common/log.h"
 #include "common/mem.h"
 
 #define TICK_MS 200
-#define NODES_LIMIT 50 /* of a list: enough to find an image, small enough for a cluster of thousands */
-#define PODS_LIMIT 100
 #define PATH_SIZE 512
 #define NAME_PREFIX "ktvpn-agent-"
 #define NAME_RANDOM 8
@@ -44,6 +43,7 @@ _Static_assert(NAME_SIZE <= JOB_DELETIONS_NAME_MAX + 1, "a deletion keeps the wh
 enum launcher_state {
     LAUNCHER_BEGINNING,
     LAUNCHER_FINDING,
+    LAUNCHER_TRYING,
     LAUNCHER_CREATING,
     LAUNCHER_WAITING,
     LAUNCHER_READY,
@@ -52,7 +52,7 @@ enum launcher_state {
 };
 
 /* The requests that may be under way, one of each. */
-enum slot { SLOT_FIND, SLOT_JOB, SLOT_CONFIG_MAP, SLOTS };
+enum slot { SLOT_TRY, SLOT_JOB, SLOT_CONFIG_MAP, SLOTS };
 
 struct launcher {
     struct api *api;
@@ -65,8 +65,10 @@ struct launcher {
     enum launcher_state state;
     struct api_request *request[SLOTS];
     struct agent_wait *wait;
+    struct image_search search;
     struct image_pick pick;
     char job[NAME_SIZE]; /* empty: none of ours is there */
+    struct cJSON *body;  /* TRYING: of the Job */
     char pod[254];       /* READY */
 
     struct job_deletions deletions;
@@ -128,7 +130,8 @@ static void cancel(struct launcher *launcher, enum slot slot)
 /* All but the POST of a Job. */
 static void cancel_all(struct launcher *launcher)
 {
-    cancel(launcher, SLOT_FIND);
+    image_search_cancel(&launcher->search);
+    cancel(launcher, SLOT_TRY);
     cancel(launcher, SLOT_CONFIG_MAP);
     pod_check_cancel(&launcher->check);
     agent_wait_stop(launcher->wait);
@@ -266,87 +269,86 @@ static void draw_name(char name[static NAME_SIZE])
     name[NAME_SIZE - 1] = '\0';
 }
 
+static void forget_body(struct launcher *launcher)
+{
+    cJSON_Delete(launcher->body);
+    launcher->body = NULL;
+}
+
 static void create_job(struct launcher *launcher)
 {
     char path[PATH_SIZE], what[160];
     launcher->state = LAUNCHER_CREATING;
-    draw_name(launcher->job);
-    struct agent_manifest manifest = {launcher->job, launcher->owner, launcher->image, &launcher->pick};
     (void)snprintf(path, sizeof path, "/apis/batch/v1/namespaces/%s/jobs", launcher->name_space);
     (void)snprintf(what, sizeof what, "create the agent's Job in namespace %s", launcher->name_space);
-    cJSON *body = agent_manifest_job(&manifest);
-    struct api_call call = {.method = "POST", .path = path, .body = body, .what = what, .done = on_job};
-    int rc = body ? ask(launcher, SLOT_JOB, &call) : -ENOMEM;
-    cJSON_Delete(body);
+    struct api_call call = {.method = "POST", .path = path, .body = launcher->body, .what = what, .done = on_job};
+    (void)snprintf(launcher->job, sizeof launcher->job, "%s", json_path_text(launcher->body, "metadata.name"));
+    int rc = ask(launcher, SLOT_JOB, &call);
+    forget_body(launcher);
     if (rc == 0)
         return;
     launcher->job[0] = '\0';
     fail_memory(launcher);
 }
 
-/* ---- FINDING: the image */
+/* ---- TRYING: a dry run of the pod */
 
-static void picked(struct launcher *launcher)
+/* Is it the pod that is refused? Not the right to make one (the words of every authorizer: k8s.io/apiserver,
+ * pkg/endpoints/handlers/responsewriters/errors.go); nor a webhook that knows no dry runs. */
+static bool is_refused(const struct api_response *response)
 {
-    step(launcher, "agent runs in image %s, which node %s has", launcher->pick.image, launcher->pick.node[0]);
-    create_job(launcher);
+    if (response->status == 403)
+        return strstr(json_path_text(response->json, "message"), " cannot create resource ") == NULL &&
+               response->json != NULL;
+    return response->status == 422;
 }
 
-static void on_pods(void *context, const struct api_response *response)
+static void on_try(void *context, const struct api_response *response)
 {
     struct launcher *launcher = context;
-    launcher->request[SLOT_FIND] = NULL;
-    if (response->status != 200) {
+    launcher->request[SLOT_TRY] = NULL;
+    if (is_refused(response))
         fail(launcher, &response->error);
-        return;
-    }
-    if (image_pick_from_pods(&launcher->pick, response->json, agent_binary_first_arch()) == 0) {
-        picked(launcher);
-        return;
-    }
-    struct error error;
-    (void)error_set(
-        &error, EXIT_CODE_AGENT, 0,
-        "found no image to run the agent in: no node that may be listed has one, and no pod runs in namespace %s; "
-        "give an image of the agent with --agent-image",
-        launcher->name_space);
-    fail(launcher, &error);
+    else
+        create_job(launcher);
 }
 
-static void find_in_pods(struct launcher *launcher)
+static void try_pod(struct launcher *launcher)
 {
-    char path[PATH_SIZE];
-    (void)snprintf(path, sizeof path, "/api/v1/namespaces/%s/pods?fieldSelector=status.phase%%3DRunning&limit=%d",
-                   launcher->name_space, PODS_LIMIT);
-    struct api_call call = {.method = "GET", .path = path, .what = "list the pods of the namespace", .done = on_pods};
-    if (ask(launcher, SLOT_FIND, &call) != 0)
+    char path[PATH_SIZE], what[160], name[NAME_SIZE];
+    launcher->state = LAUNCHER_TRYING;
+    draw_name(name);
+    forget_body(launcher);
+    struct agent_manifest manifest = {name, launcher->owner, launcher->image, &launcher->pick};
+    launcher->body = agent_manifest_job(&manifest);
+    cJSON *pod = launcher->body ? agent_manifest_pod(launcher->body) : NULL;
+    (void)snprintf(path, sizeof path, "/api/v1/namespaces/%s/pods?dryRun=All", launcher->name_space);
+    (void)snprintf(what, sizeof what, "create the agent's pod in namespace %s", launcher->name_space);
+    struct api_call call = {.method = "POST", .path = path, .body = pod, .what = what, .done = on_try};
+    int rc = pod ? ask(launcher, SLOT_TRY, &call) : -ENOMEM;
+    cJSON_Delete(pod);
+    if (rc != 0)
         fail_memory(launcher);
 }
 
-static bool is_carried(const char *arch)
-{
-    return agent_binary_find(arch) != NULL;
-}
+/* ---- FINDING: the image */
 
-static void on_nodes(void *context, const struct api_response *response)
+static void on_image(void *context, const struct error *error)
 {
     struct launcher *launcher = context;
-    launcher->request[SLOT_FIND] = NULL;
-    if (response->status == 200 && image_pick_from_nodes(&launcher->pick, response->json, is_carried) == 0)
-        picked(launcher);
-    else if (response->status == 200 || response->status == 403)
-        find_in_pods(launcher);
-    else
-        fail(launcher, &response->error);
+    if (error) {
+        fail(launcher, error);
+        return;
+    }
+    step(launcher, "agent runs in image %s, which node %s has", launcher->pick.image, launcher->pick.node[0]);
+    try_pod(launcher);
 }
 
 static void find_image(struct launcher *launcher)
 {
-    char path[PATH_SIZE];
     launcher->state = LAUNCHER_FINDING;
-    (void)snprintf(path, sizeof path, "/api/v1/nodes?limit=%d", NODES_LIMIT);
-    struct api_call call = {.method = "GET", .path = path, .what = "list the nodes", .done = on_nodes};
-    if (ask(launcher, SLOT_FIND, &call) != 0)
+    if (image_search_start(&launcher->search, launcher->api, launcher->name_space, &launcher->pick, on_image,
+                           launcher) != 0)
         fail_memory(launcher);
 }
 
@@ -367,7 +369,7 @@ static void begin(struct launcher *launcher)
         return;
     (void)uv_timer_stop(&launcher->timer);
     if (launcher->image)
-        create_job(launcher);
+        try_pod(launcher);
     else
         find_image(launcher);
 }
@@ -383,6 +385,7 @@ static void on_tick(uv_timer_t *timer)
 
 static void free_launcher(struct launcher *launcher)
 {
+    forget_body(launcher);
     kt_free(launcher->name_space);
     kt_free(launcher->image);
     kt_free(launcher->owner);

@@ -128,13 +128,13 @@ class Cluster:
         socket = self.pki.parent / "containerd/run/containerd.sock"
         subprocess.run(["ctr", "-a", socket, "-n", "k8s.io", *args], check=True, stdout=subprocess.DEVNULL)
 
-    def stop_container(self, pod, namespace="ems"):
-        """SIGTERM to a pod's process, as if it had ended by itself."""
+    def stop_container(self, pod, namespace="ems", number=signal.SIGTERM):
+        """A signal to a pod's process: SIGTERM is as if it had ended by itself."""
         ip = self.pod_ip(pod, namespace)
         pids = subprocess.run(["ip", "netns", "pids", self.pod_namespace(ip)], check=True, stdout=subprocess.PIPE, text=True).stdout.split()
         for pid in pids:
             if "ktvpn-agent" in Path(f"/proc/{pid}/cmdline").read_text():
-                os.kill(int(pid), signal.SIGTERM)
+                os.kill(int(pid), number)
 
     @contextlib.contextmanager
     def world_rule(self, verdict):

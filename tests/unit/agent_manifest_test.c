@@ -39,6 +39,11 @@ static void job_runs_the_binary_in_a_picked_image(void **state)
     assert_int_equal(cJSON_GetArraySize(terms), 2);
     assert_string_equal(json_path_text(terms, "1.matchFields.0.values.0"), "n2");
     assert_string_equal(json_path_text(job, POD ".imagePullSecrets.0.name"), "pull");
+    cJSON *pod = agent_manifest_pod(job); /* the same, as a pod of its own */
+    assert_string_equal(json_path_text(pod, "kind"), "Pod");
+    assert_string_equal(json_path_text(pod, "metadata.name"), "ktvpn-agent-x");
+    assert_true(cJSON_Compare(json_path_get(pod, "spec"), json_path_get(job, POD), true));
+    cJSON_Delete(pod);
     cJSON_Delete(job);
 }
 

@@ -136,11 +136,16 @@ static void finds_the_newest_warning(void **state)
         "00Z\"},"
         "{\"type\":\"Warning\",\"reason\":\"FailedCreate\",\"message\":\"exceeded "
         "quota\",\"lastTimestamp\":\"2026-01-01T00:00:05Z\"},"
-        "{\"type\":\"Normal\",\"reason\":\"Fine\",\"message\":\"f\",\"lastTimestamp\":\"2026-01-01T00:00:09Z\"},"
+        "{\"type\":\"Normal\",\"reason\":\"Fine\",\"message\":\"f\",\"lastTimestamp\":\"2026-01-01T00:00:03Z\"},"
         "{\"type\":\"Warning\",\"reason\":\"Older\",\"message\":\"p\",\"eventTime\":\"2026-01-01T00:00:04.000000Z\"}]"
         "}");
     assert_int_equal(agent_status_warning(reason, list), 0);
     assert_string_equal(reason, "FailedCreate: exceeded quota");
+    cJSON_Delete(list);
+    list = cJSON_Parse("{\"items\":[{\"type\":\"Warning\",\"reason\":\"FailedMount\",\"lastTimestamp\":"
+                       "\"2026-01-01T00:00:00Z\"},{\"type\":\"Normal\",\"reason\":\"Pulled\",\"lastTimestamp\":"
+                       "\"2026-01-01T00:00:00Z\"}]}");
+    assert_int_equal(agent_status_warning(reason, list), -ENOENT); /* it has passed */
     cJSON_Delete(list);
     list = cJSON_Parse("{\"items\":[{\"type\":\"Normal\"},7,null,[]]}");
     assert_int_equal(agent_status_warning(reason, list), -ENOENT);

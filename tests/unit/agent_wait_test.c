@@ -213,6 +213,26 @@ static void no_pod_and_no_right_to_see_events(void **state)
     assert_non_null(strstr(bed->error.text, "quota"));
 }
 
+/* ContainerCreating is no trouble; what holds it up is in events only. A warning that passes is none. */
+static void a_pod_that_is_held_up_is_told_by_its_events(void **state)
+{
+    struct bed *bed = *state;
+    static const char warning[] =
+        "{\"items\":[{\"type\":\"Warning\",\"reason\":\"FailedMount\",\"message\":\"configmap x not found\"}]}";
+    seam_line(seam_find("GET", WATCH), CREATING);
+    seam.now_ms += 2000;
+    struct seam_request *request = seam_await(&bed->loop, "GET", EVENTS);
+    assert_non_null(strstr(request->path, "involvedObject.kind%3DPod%2CinvolvedObject.name%3D" JOB "-abcde"));
+    seam_reply(request, 200, warning);
+    seam.now_ms += AGENT_WAIT_TROUBLE_MS - 1;
+    seam_reply(seam_await(&bed->loop, "GET", EVENTS), 200, "{\"items\":[{\"type\":\"Normal\"}]}");
+    one_tick(bed, 10);
+    seam.now_ms += 2000;
+    seam_reply(seam_await(&bed->loop, "GET", EVENTS), 200, warning);
+    await_failure(bed, AGENT_WAIT_TROUBLE_MS);
+    assert_non_null(strstr(bed->error.text, "FailedMount: configmap x not found"));
+}
+
 static void a_pod_that_never_gets_there(void **state)
 {
     struct bed *bed = *state;
@@ -284,6 +304,7 @@ int main(void)
         WAIT_TEST(a_deleted_pod_is_told),
         WAIT_TEST(no_pod_is_told_by_the_jobs_events),
         WAIT_TEST(no_pod_and_no_right_to_see_events),
+        WAIT_TEST(a_pod_that_is_held_up_is_told_by_its_events),
         WAIT_TEST(a_pod_that_never_gets_there),
         WAIT_TEST(a_program_that_tells_no_key),
         WAIT_TEST(a_forbidden_watch_or_log_is_the_error),

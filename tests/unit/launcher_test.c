@@ -9,6 +9,7 @@
 #define JOBS "/apis/batch/v1/namespaces/ems/jobs"
 #define MAPS "/api/v1/namespaces/ems/configmaps"
 #define WATCH "/api/v1/namespaces/ems/pods?watch=true"
+#define TRY "/api/v1/namespaces/ems/pods?dryRun=All"
 #define POD "/api/v1/namespaces/ems/pods/pod-1"
 #define KEY_LINE "ktvpn-agent " KTVPN_VERSION " key AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
@@ -121,9 +122,16 @@ static void job_name(const struct seam_request *request, char name[static 64])
     cJSON_Delete(job);
 }
 
+/* The POST of the Job, after the dry run. */
+static struct seam_request *await_job(struct bed *bed)
+{
+    seam_reply(seam_await(&bed->loop, "POST", TRY), 201, "{}");
+    return seam_find("POST", JOBS);
+}
+
 static void job_made(struct bed *bed, char name[static 64])
 {
-    struct seam_request *request = seam_await(&bed->loop, "POST", JOBS);
+    struct seam_request *request = await_job(bed);
     job_name(request, name);
     seam_reply(request, 201, "{\"metadata\":{\"uid\":\"uid-7\"}}");
 }
@@ -151,11 +159,14 @@ static void starts_with_the_nodes_pause_image(void **state)
     char name[64];
     open_launcher(bed, NULL);
     seam_reply(seam_await(&bed->loop, "GET", NODES), 200, NODE_LIST);
-    struct seam_request *request = seam_find("POST", JOBS);
+    assert_non_null(strstr(seam_find("POST", TRY)->body, "\"r/pause:3.9\""));
+    assert_null(seam_find("POST", JOBS)); /* not before the dry run's answer */
+    struct seam_request *request = await_job(bed);
     assert_non_null(strstr(request->body, "\"r/pause:3.9\""));
     assert_non_null(strstr(request->body, "alice@laptop"));
     assert_null(seam_find("POST", MAPS)); /* no owner yet */
-    job_made(bed, name);
+    job_name(request, name);
+    seam_reply(request, 201, "{\"metadata\":{\"uid\":\"uid-7\"}}");
     assert_true(strncmp(name, "ktvpn-agent-", 12) == 0 && strlen(name) == 20);
     request = seam_find("POST", MAPS);
     assert_non_null(strstr(request->body, "\"uid-7\""));
@@ -178,7 +189,7 @@ static void starts_with_a_pods_image_where_nodes_are_forbidden(void **state)
     open_launcher(bed, NULL);
     seam_reply(seam_await(&bed->loop, "GET", NODES), 403, NULL);
     seam_reply(seam_find("GET", RUNNING_PODS), 200, POD_LIST);
-    assert_non_null(strstr(seam_find("POST", JOBS)->body, "\"r/app:1\""));
+    assert_non_null(strstr(await_job(bed)->body, "\"r/app:1\""));
 }
 
 static void says_so_when_there_is_no_image(void **state)
@@ -202,6 +213,37 @@ static void starts_with_an_image_at_once(void **state)
         assert_true(strncmp(seam.request[i].path, NODES, 12) != 0 && strcmp(seam.request[i].path, MAPS) != 0);
 }
 
+/* What only the pod is refused for is known before anything is made. */
+static void a_dry_run_tells_why_there_will_be_no_pod(void **state)
+{
+    struct bed *bed = *state;
+    static const struct {
+        int status;
+        const char *body;
+        bool is_refused;
+    } cases[] = {
+        {403, "{\"message\":\"pods \\\"p\\\" is forbidden: exceeded quota: small\"}", true},
+        {422, "{\"message\":\"Pod \\\"p\\\" is invalid\"}", true},
+        {403, "{\"message\":\"pods is forbidden: User \\\"a\\\" cannot create resource \\\"pods\\\" in API group\"}",
+         false},
+        {403, "a proxy", false},
+        {400, "{\"message\":\"admission webhook \\\"w\\\" does not support dry run\"}", false},
+        {404, "{}", false},
+        {500, "{}", false},
+        {0, NULL, false},
+    };
+    open_launcher(bed, "i");
+    for (size_t i = 0; i < KT_ARRAY_LEN(cases); i++) {
+        int failed = bed->failed;
+        seam_reply(seam_await(&bed->loop, "POST", TRY), cases[i].status, cases[i].body);
+        assert_int_equal(bed->failed - failed, cases[i].is_refused);
+        assert_int_equal(seam_find("POST", JOBS) == NULL, cases[i].is_refused);
+        if (!cases[i].is_refused)
+            seam_reply(seam_find("POST", JOBS), 403, NULL);
+        launcher_restart(bed->launcher);
+    }
+}
+
 static void an_error_of_the_api_is_told_as_it_is(void **state)
 {
     struct bed *bed = *state;
@@ -215,7 +257,7 @@ static void a_refused_job_is_not_deleted(void **state)
 {
     struct bed *bed = *state;
     open_launcher(bed, "i");
-    seam_reply(seam_await(&bed->loop, "POST", JOBS), 403, NULL);
+    seam_reply(await_job(bed), 403, NULL);
     assert_int_equal(bed->failed, 1);
     assert_null(seam_find("DELETE", JOBS));
 }
@@ -225,7 +267,7 @@ static void a_job_without_an_answer_is_deleted(void **state)
     struct bed *bed = *state;
     char name[64];
     open_launcher(bed, "i");
-    struct seam_request *request = seam_await(&bed->loop, "POST", JOBS);
+    struct seam_request *request = await_job(bed);
     job_name(request, name);
     seam_reply(request, 0, NULL);
     assert_int_equal(bed->failed, 1);
@@ -272,7 +314,7 @@ static void restart_makes_a_new_job_and_deletes_the_old(void **state)
     assert_int_equal(bed->ready, 2);
     launcher_restart(bed->launcher);
     launcher_restart(bed->launcher); /* before it has begun: once is enough */
-    (void)seam_await(&bed->loop, "POST", JOBS);
+    (void)await_job(bed);
     assert_int_equal(bed->failed, 0);
 }
 
@@ -281,7 +323,7 @@ static void restart_while_a_job_is_being_created(void **state)
     struct bed *bed = *state;
     char first[64], second[64];
     open_launcher(bed, "i");
-    struct seam_request *request = seam_await(&bed->loop, "POST", JOBS);
+    struct seam_request *request = await_job(bed);
     job_name(request, first);
     launcher_restart(bed->launcher);
     (void)uv_run(&bed->loop, UV_RUN_ONCE);
@@ -349,7 +391,7 @@ static void close_deletes_a_job_that_is_being_created(void **state)
 {
     struct bed *bed = *state;
     open_launcher(bed, "i");
-    struct seam_request *request = seam_await(&bed->loop, "POST", JOBS);
+    struct seam_request *request = await_job(bed);
     launcher_close(bed->launcher, on_closed);
     (void)uv_run(&bed->loop, UV_RUN_ONCE);
     assert_true(request->is_open);
@@ -389,22 +431,28 @@ static void survives_every_failed_allocation(void **state)
         assert_null(bed->launcher);
     }
     kt_mem_fail_nth(0);
-    char name[64];
     open_launcher(bed, NULL);
-    seam.fail_nth = 2; /* the Job */
+    seam.fail_nth = 2; /* the dry run */
     seam_reply(seam_await(&bed->loop, "GET", NODES), 200, NODE_LIST);
     assert_int_equal(bed->failed, 1);
     launcher_restart(bed->launcher);
     seam_reply(seam_await(&bed->loop, "GET", NODES), 200, NODE_LIST);
-    seam.fail_nth = 1; /* the ConfigMap */
-    job_made(bed, name);
+    seam.fail_nth = 1; /* the Job */
+    seam_reply(seam_find("POST", TRY), 201, "{}");
     assert_int_equal(bed->failed, 2);
+    launcher_restart(bed->launcher);
+    seam_reply(seam_await(&bed->loop, "GET", NODES), 200, NODE_LIST);
+    struct seam_request *job = await_job(bed);
+    seam.fail_nth = 1; /* the ConfigMap */
+    seam_reply(job, 201, "{\"metadata\":{\"uid\":\"uid-7\"}}");
+    assert_int_equal(bed->failed, 3);
     seam_reply(seam_find("DELETE", JOBS), 200, "{}");
     launcher_restart(bed->launcher);
     seam_reply(seam_await(&bed->loop, "GET", NODES), 200, NODE_LIST);
+    job = await_job(bed);
     kt_mem_fail_nth(1); /* its base64 */
-    job_made(bed, name);
-    assert_int_equal(bed->failed, 3);
+    seam_reply(job, 201, "{\"metadata\":{\"uid\":\"uid-7\"}}");
+    assert_int_equal(bed->failed, 4);
 }
 
 static void needs_are_the_documented_role(void **state)
@@ -425,6 +473,7 @@ int main(void)
         LAUNCHER_TEST(starts_with_a_pods_image_where_nodes_are_forbidden),
         LAUNCHER_TEST(says_so_when_there_is_no_image),
         LAUNCHER_TEST(starts_with_an_image_at_once),
+        LAUNCHER_TEST(a_dry_run_tells_why_there_will_be_no_pod),
         LAUNCHER_TEST(an_error_of_the_api_is_told_as_it_is),
         LAUNCHER_TEST(a_refused_job_is_not_deleted),
         LAUNCHER_TEST(a_job_without_an_answer_is_deleted),

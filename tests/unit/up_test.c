@@ -254,6 +254,7 @@ static const struct {
     {"GET /api/v1/nodes", "{\"items\":[{\"metadata\":{\"name\":\"n1\",\"labels\":{\"kubernetes.io/arch\":\"amd64\"}},"
                           "\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}],"
                           "\"images\":[{\"names\":[\"r/pause:3.9\"]}]}}]}"},
+    {"POST /api/v1/namespaces/ems/pods?dryRun=All", "{}"},
     {"POST /apis/batch/v1/namespaces/ems/jobs", "{\"metadata\":{\"uid\":\"7\"}}"},
 };
 
