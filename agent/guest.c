@@ -1,4 +1,4 @@
-/* What netstack and resolver put out goes to the sending peer's carrier at once, and from there to its socket once for
+/* What netstack and resolver put out goes to a peer's carrier at once, and from there to its socket once for
  * each turn of the loop: in a prepare handle, which runs after all callbacks of a turn, just before the loop sleeps.
  * Only when the carrier is full it is written out in the middle of a turn. */
 #include "agent/guest.h"
@@ -10,6 +10,7 @@
 #include "agent/policy.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/packet.h"
 #include "netstack/netstack.h"
 
 #define LOG_PERIOD_MS 60000
@@ -31,28 +32,31 @@ static uint64_t now(const struct guest *guest)
     return uv_now(guest->private->flush.loop);
 }
 
-/* The peer that packets are sent on; NULL while stalled. */
-static struct peer *sender(const struct guest *guest)
+static struct peer *peer_of(struct carrier *carrier)
 {
-    return guest->peers == 0 ? NULL : guest->peer[guest->peers - 1];
+    return KT_CONTAINER_OF(carrier, struct peer, carrier);
+}
+
+static void flush_all(const struct guest *guest)
+{
+    const struct link *link = &guest->session.link;
+    for (size_t i = 0; i < link->carriers; i++)
+        peer_flush(peer_of(link->carrier[i]));
 }
 
 static void on_flush(uv_prepare_t *prepare)
 {
     struct guest_private *p = KT_CONTAINER_OF(prepare, struct guest_private, flush);
-    struct peer *peer = sender(&p->guest);
     (void)uv_prepare_stop(prepare);
-    if (peer != NULL)
-        peer_flush(peer);
+    flush_all(&p->guest);
 }
 
 static int on_output(void *context, const struct carrier_part *parts, int count)
 {
     struct guest *guest = context;
-    struct peer *peer = sender(guest);
     int rc = link_send(&guest->session.link, parts, count);
-    if (rc == -ENOBUFS && peer != NULL) {
-        peer_flush(peer);
+    if (rc == -ENOBUFS && link_is_up(&guest->session.link)) {
+        flush_all(guest);
         rc = link_send(&guest->session.link, parts, count);
     }
     if (rc == 0)
@@ -137,6 +141,67 @@ void guest_close(struct guest *guest)
     uv_close((uv_handle_t *)&p->flush, on_flush_closed);
 }
 
+/* Flows whose packets were sent on `lost` before the link changed. */
+struct loss {
+    struct link before;
+    const struct carrier *lost;
+};
+
+static bool was_on_lost(void *context, const struct netstack_flow *flow)
+{
+    const struct loss *loss = context;
+    struct packet packet = {.protocol = (uint8_t)flow->protocol,
+                            .source = flow->target,
+                            .target = flow->source,
+                            .source_port = flow->target_port,
+                            .target_port = flow->source_port};
+    return link_pick_hash(&loss->before, packet_hash(&packet)) == loss->lost;
+}
+
+/* The newest peer of the slot is the one that may be used. */
+static struct peer *find_newest(const struct guest *guest, unsigned slot)
+{
+    for (size_t i = guest->peers; i-- > 0;) {
+        if (guest->peer[i]->carrier.slot == slot)
+            return guest->peer[i];
+    }
+    return NULL;
+}
+
+static bool is_used(const struct guest *guest, const struct peer *peer)
+{
+    const struct link *link = &guest->session.link;
+    for (size_t i = 0; peer != NULL && i < link->carriers; i++) {
+        if (link->carrier[i] == &peer->carrier)
+            return true;
+    }
+    return false;
+}
+
+/* True: all stood still before, and goes on now. */
+static bool attach(struct guest *guest, struct peer *peer)
+{
+    bool was_up = link_is_up(&guest->session.link);
+    if (session_attach(&guest->session, &peer->carrier) != 0) /* ended: nothing joins an ended session */
+        return false;
+    if (was_up)
+        return false;
+    netstack_thaw(guest->private->netstack);
+    return true;
+}
+
+/* Not used any more. `is_lost`: what it has under way is sent again by the others, now and not after a time-out; at
+ * worst it arrives twice. Without another one all stands still. */
+static void detach(struct guest *guest, struct peer *peer, bool is_lost)
+{
+    struct loss loss = {guest->session.link, &peer->carrier};
+    session_detach(&guest->session, &peer->carrier, now(guest));
+    if (!link_is_up(&guest->session.link))
+        netstack_freeze(guest->private->netstack);
+    else if (is_lost)
+        netstack_resend(guest->private->netstack, was_on_lost, &loss);
+}
+
 static void evict_oldest(struct guest *guest)
 {
     struct peer *oldest = guest->peer[0];
@@ -144,23 +209,19 @@ static void evict_oldest(struct guest *guest)
     peer_leave(oldest, WIRE_REASON_CARRIER, "a newer carrier takes its place");
 }
 
-/* What the old sender had in its socket may be lost, if it is dead: freezing and thawing makes every flow send again
- * what was not acknowledged, instead of after a time-out that has grown since. At worst it arrives twice. */
-void guest_join(struct guest *guest, struct peer *peer)
+void guest_join(struct guest *guest, struct peer *peer, const struct wire_open *open)
 {
     if (guest->peers == WIRE_CARRIERS_MAX)
         evict_oldest(guest);
-    struct peer *old = sender(guest);
-    if (old != NULL) {
-        session_detach(&guest->session, &old->carrier, now(guest));
-        netstack_freeze(guest->private->netstack);
-    }
-    if (session_attach(&guest->session, &peer->carrier) != 0)
-        return; /* ended: nothing joins an ended session */
+    struct peer *old = find_newest(guest, open->slot);
+    bool has_old = is_used(guest, old);
+    peer->carrier.slot = open->slot;
     guest->peer[guest->peers++] = peer;
     peer->session = guest;
-    log_info("session %u: carrier %u joins, %zu in all", guest->id, peer->id, guest->peers);
-    netstack_thaw(guest->private->netstack);
+    log_info("session %u: carrier %u joins in slot %u, %zu in all", guest->id, peer->id, open->slot, guest->peers);
+    (void)attach(guest, peer);
+    if (has_old)
+        detach(guest, old, open->is_lost);
 }
 
 static void remove_peer(struct guest *guest, const struct peer *peer)
@@ -175,20 +236,43 @@ static void remove_peer(struct guest *guest, const struct peer *peer)
 
 void guest_part(struct guest *guest, struct peer *peer)
 {
-    bool was_sender = sender(guest) == peer;
     if (peer->session != guest)
         return;
+    bool was_used = is_used(guest, peer);
     remove_peer(guest, peer);
     peer->session = NULL;
-    if (!was_sender)
+    if (!was_used)
         return;
-    session_detach(&guest->session, &peer->carrier, now(guest));
-    netstack_freeze(guest->private->netstack);
-    struct peer *next = sender(guest);
-    if (next != NULL && session_attach(&guest->session, &next->carrier) == 0)
-        netstack_thaw(guest->private->netstack);
-    else
+    detach(guest, peer, true);
+    if (link_is_up(&guest->session.link))
+        return;
+    if (guest->peers == 0)
         log_info("session %u: stalled", guest->id);
+    else /* better one in doubt than none */
+        (void)attach(guest, guest->peer[guest->peers - 1]);
+}
+
+void guest_use(struct guest *guest, const struct wire_use *use)
+{
+    if ((int32_t)(use->sequence - guest->use_sequence) <= 0)
+        return; /* overtaken */
+    guest->use_sequence = use->sequence;
+    struct peer *newest[WIRE_SLOTS_MAX];
+    unsigned known = 0;
+    for (unsigned slot = 0; slot < WIRE_SLOTS_MAX; slot++) {
+        newest[slot] = find_newest(guest, slot);
+        known |= newest[slot] != NULL ? 1u << slot : 0;
+    }
+    if ((known & use->slots) == 0)
+        return;
+    for (unsigned slot = 0; slot < WIRE_SLOTS_MAX; slot++) {
+        if ((known & use->slots & 1u << slot) != 0 && !is_used(guest, newest[slot]))
+            (void)attach(guest, newest[slot]);
+    }
+    for (unsigned slot = 0; slot < WIRE_SLOTS_MAX; slot++) {
+        if ((use->slots & 1u << slot) == 0 && is_used(guest, newest[slot]))
+            detach(guest, newest[slot], true);
+    }
 }
 
 void guest_input(struct guest *guest, const uint8_t *packet, size_t size)
@@ -210,16 +294,22 @@ void guest_input_done(struct guest *guest)
 
 void guest_resume(struct guest *guest, const struct peer *peer)
 {
-    if (peer == sender(guest))
+    if (is_used(guest, peer))
         netstack_resume(guest->private->netstack);
+}
+
+static void answer_question(struct guest *guest, uint32_t id, const uint8_t *answer, size_t size)
+{
+    struct carrier *carrier = link_least_loaded(&guest->session.link);
+    if (carrier != NULL)
+        peer_answer(peer_of(carrier), id, answer, size);
 }
 
 static void on_answer(void *context, uint32_t id, const uint8_t *answer, size_t size)
 {
     struct guest *guest = context;
     guest->private->questions--;
-    if (sender(guest) != NULL)
-        peer_answer(sender(guest), id, answer, size);
+    answer_question(guest, id, answer, size);
 }
 
 void guest_ask(struct guest *guest, uint32_t id, const uint8_t *message, size_t size)
@@ -230,6 +320,6 @@ void guest_ask(struct guest *guest, uint32_t id, const uint8_t *message, size_t 
         rc = resolver_ask(p->resolver, message, size, on_answer, guest, id);
     if (rc == 0)
         p->questions++;
-    else if (sender(guest) != NULL)
-        peer_answer(sender(guest), id, NULL, 0);
+    else
+        answer_question(guest, id, NULL, 0);
 }

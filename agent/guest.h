@@ -1,8 +1,7 @@
 /* A guest: one client's session in the agent: its carriers, its netstack, its questions to the name servers.
  *
- * The newest carrier is the one that packets are sent on; the others are still read until they end, since a client
- * opens a new one when it begins to doubt the old one. Without a carrier everything stands still and is kept for
- * WIRE_SESSION_MS. */
+ * Packets are sent on the newest carrier of each slot, unless the client says that it does not answer; the older ones
+ * are still read until they end. Without a carrier everything stands still and is kept for WIRE_SESSION_MS. */
 #ifndef KTVPN_AGENT_GUEST_H
 #define KTVPN_AGENT_GUEST_H
 
@@ -21,6 +20,7 @@ struct guest {
     size_t peers;
     uint16_t mtu;
     char name[WIRE_NAME_MAX + 1];
+    uint32_t use_sequence;         /* of the client's last USE */
     uint64_t foreign;              /* packets that came with another source than the session's */
     struct guest *previous, *next; /* the owner's list */
     struct guest_private *private;
@@ -34,8 +34,10 @@ KT_MUST_USE int guest_open(struct guest **out, struct uv_loop_s *loop, unsigned 
  * goes later, on the loop. */
 void guest_close(struct guest *guest);
 
-/* An accepted peer, newer than all others. When there are WIRE_CARRIERS_MAX, the oldest is told to leave. */
-void guest_join(struct guest *guest, struct peer *peer);
+/* An accepted peer, newer than all others, for the slot that `open` names. When there are WIRE_CARRIERS_MAX, the oldest
+ * is told to leave. */
+void guest_join(struct guest *guest, struct peer *peer, const struct wire_open *open);
+void guest_use(struct guest *guest, const struct wire_use *use);
 /* Fine if it is none of this guest's. */
 void guest_part(struct guest *guest, struct peer *peer);
 

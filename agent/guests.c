@@ -214,7 +214,7 @@ static void on_request(void *context, struct peer *peer, const struct wire_open 
     if (peer->state != PEER_ACCEPTED)
         return;
     size_t others = guest->peers;
-    guest_join(guest, peer);
+    guest_join(guest, peer, open);
     guests->stats.carriers += guest->peers - others; /* 0 when an older one had to make room */
     guests->stats.pending -= guest->peers - others;
 }
@@ -241,10 +241,16 @@ static void on_question(void *context KT_UNUSED, struct peer *peer, uint32_t id,
     guest_ask(peer->session, id, message, size);
 }
 
+static void on_use(void *context KT_UNUSED, struct peer *peer, const struct wire_use *use)
+{
+    guest_use(peer->session, use);
+}
+
 static void on_bye(void *context, struct peer *peer, enum wire_reason reason)
 {
     struct guests *guests = context;
     struct guest *guest = peer->session;
+    guest_input_done(guest); /* its last batch */
     part(guests, peer);
     if (reason == WIRE_REASON_BYE)
         end_guest(guests, guest, WIRE_REASON_BYE, "the client left");
@@ -265,6 +271,7 @@ static const struct peer_ops peer_ops = {.on_key = on_key,
                                          .on_batch = on_batch,
                                          .on_room = on_room,
                                          .on_question = on_question,
+                                         .on_use = on_use,
                                          .on_bye = on_bye,
                                          .on_gone = on_gone};
 

@@ -62,14 +62,30 @@ static int on_dns_query(struct peer *peer, const struct carrier_record *record)
     return 0;
 }
 
+static void leave(struct peer *peer, enum wire_reason reason, const char *text, uint64_t within_ms);
+
 static int on_close_record(struct peer *peer, const struct carrier_record *record)
 {
     struct wire_close close;
     if (wire_get_refuse(&close, record->body, record->size) != 0)
         return -EPROTO;
+    if (close.reason == WIRE_REASON_CARRIER) {
+        peer->private->ops->on_bye(peer->private->context, peer, WIRE_REASON_CARRIER);
+        leave(peer, WIRE_REASON_CARRIER, "", PEER_DRAIN_MS);
+        return 0;
+    }
     peer->state = PEER_LEAVING; /* its owner may have ended the session when the batch does */
     peer->private->ops->on_bye(peer->private->context, peer, (enum wire_reason)close.reason);
     return -ECONNRESET; /* nothing may follow */
+}
+
+static int on_use_record(struct peer *peer, const struct carrier_record *record)
+{
+    struct wire_use use;
+    if (wire_get_use(&use, record->body, record->size) != 0)
+        return -EPROTO;
+    peer->private->ops->on_use(peer->private->context, peer, &use);
+    return 0;
 }
 
 static int accepted_record(struct peer *peer, const struct carrier_record *record)
@@ -82,6 +98,8 @@ static int accepted_record(struct peer *peer, const struct carrier_record *recor
         return on_dns_query(peer, record);
     case WIRE_CLOSE:
         return on_close_record(peer, record);
+    case WIRE_USE:
+        return on_use_record(peer, record);
     case WIRE_ECHO_REQUEST: /* the carrier's own */
     case WIRE_ECHO_REPLY:
     case WIRE_REKEY_INIT:
@@ -242,7 +260,7 @@ void peer_accept(struct peer *peer, const struct wire_accept *accept)
     peer_flush(peer);
 }
 
-void peer_leave(struct peer *peer, enum wire_reason reason, const char *text)
+static void leave(struct peer *peer, enum wire_reason reason, const char *text, uint64_t within_ms)
 {
     if (peer->state == PEER_LEAVING || peer->state == PEER_CLOSED)
         return;
@@ -256,7 +274,12 @@ void peer_leave(struct peer *peer, enum wire_reason reason, const char *text)
     log_debug("carrier %u: told to leave: %s", peer->id, text);
     if (size > 0 && carrier_seal(&peer->carrier, type, &part, 1) == 0) /* else: it leaves without a word */
         peer_flush(peer);
-    (void)uv_timer_start(&peer->private->timer, on_timer, PEER_LEAVE_MS, 0);
+    (void)uv_timer_start(&peer->private->timer, on_timer, within_ms, 0);
+}
+
+void peer_leave(struct peer *peer, enum wire_reason reason, const char *text)
+{
+    leave(peer, reason, text, PEER_LEAVE_MS);
 }
 
 void peer_answer(struct peer *peer, uint32_t id, const uint8_t *message, size_t size)

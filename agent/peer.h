@@ -13,6 +13,7 @@
 #include "common/wire.h"
 
 #define PEER_LEAVE_MS 1000
+#define PEER_DRAIN_MS 10000
 
 enum peer_state { PEER_HANDSHAKE, PEER_OPENING, PEER_ACCEPTED, PEER_LEAVING, PEER_CLOSED };
 
@@ -28,7 +29,10 @@ struct peer_ops {
     void (*on_batch)(void *context, struct peer *peer);
     void (*on_room)(void *context, struct peer *peer);
     void (*on_question)(void *context, struct peer *peer, uint32_t id, const uint8_t *message, size_t size);
-    void (*on_bye)(void *context, struct peer *peer, enum wire_reason reason); /* the client's CLOSE; on_gone follows */
+    void (*on_use)(void *context, struct peer *peer, const struct wire_use *use);
+    /* The client's CLOSE; on_gone follows. With WIRE_REASON_CARRIER what was sealed for it still goes out, and a CLOSE
+     * after it, in at most PEER_DRAIN_MS. */
+    void (*on_bye)(void *context, struct peer *peer, enum wire_reason reason);
     void (*on_gone)(void *context, struct peer *peer, int error);
 };
 

@@ -154,6 +154,14 @@ static int take_agent_key(struct options *options, const char *value)
     return rc == 0 && size == WIRE_KEY_SIZE ? 0 : -EINVAL;
 }
 
+static int take_carriers(struct options *options, const char *value)
+{
+    if (value[0] < '1' || value[0] > '0' + WIRE_SLOTS_MAX || value[1] != '\0')
+        return -EINVAL;
+    options->carriers = (uint8_t)(value[0] - '0');
+    return 0;
+}
+
 static int take_detach(struct options *options, const char *value KT_UNUSED)
 {
     options->is_detached = true;
@@ -204,6 +212,7 @@ static const struct option table[] = {
      "tcp://ADDRESS:PORT: this one, by plain TCP, without the Kubernetes API\n"
      "(default: an installed one in the namespace or in namespace ktvpn, else one of our own)"},
     {"agent-key", 0, "KEY", OPTIONS_UP, take_agent_key, "that agent's public key, as its first log line says"},
+    {"carriers", 0, "NUMBER", OPTIONS_UP, take_carriers, "connections to the agent at once, 1 to 4 (default: 2)"},
     {"name", 0, "NAME", OPTIONS_UP, take_name, "name of this ktvpn for status and down (default: the context's)"},
     {"all", 'A', NULL, OPTIONS_DOWN, take_all, "end every ktvpn of this user"},
     {"output", 'o', "json", OPTIONS_STATUS, take_output, "print JSON"},

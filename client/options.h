@@ -39,6 +39,7 @@ struct options {
     uint16_t agent_port;
     uint8_t agent_key[WIRE_KEY_SIZE]; /* --agent-key; valid with `agent` */
     bool has_agent_key;
+    uint8_t carriers; /* at once; 0: the default */
     bool is_detached, is_verbose, is_for_all;
 };
 

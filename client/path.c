@@ -117,7 +117,8 @@ static int on_dns_answer(struct path *path, const struct carrier_record *record)
 static int on_record(void *context, const struct carrier_record *record)
 {
     struct path *path = context;
-    if (record->type == WIRE_PACKET && path->state == PATH_ACCEPTED) {
+    bool is_open = path->state == PATH_ACCEPTED || path->state == PATH_DRAINING;
+    if (record->type == WIRE_PACKET && is_open) {
         path->ops->on_packet(path->context, record->body, record->size);
         return 0;
     }
@@ -125,7 +126,7 @@ static int on_record(void *context, const struct carrier_record *record)
         return on_accept(path, record);
     if (record->type == WIRE_REFUSE || record->type == WIRE_CLOSE)
         return on_end(path, record);
-    if (record->type == WIRE_DNS_ANSWER && path->state == PATH_ACCEPTED)
+    if (record->type == WIRE_DNS_ANSWER && is_open)
         return on_dns_answer(path, record);
     return -EPROTO;
 }
@@ -158,6 +159,7 @@ static int start_handshake(struct path *path)
     if (rc != 0)
         return rc;
     path->state = PATH_HANDSHAKE;
+    path->carrier.slot = path->open.slot;
     return pump_open(&path->pump, path->loop, path->stream, &path->carrier, &pump_ops, path);
 }
 
@@ -214,6 +216,18 @@ void path_flush(struct path *path)
 {
     if (path->pump != NULL)
         pump_flush(path->pump);
+}
+
+void path_set_lost(struct path *path, bool is_lost)
+{
+    path->open.is_lost = is_lost;
+}
+
+void path_drain(struct path *path, uint64_t deadline_ms)
+{
+    path_say_close(path, WIRE_REASON_CARRIER);
+    path->state = PATH_DRAINING;
+    path->deadline_ms = deadline_ms;
 }
 
 void path_say_close(struct path *path, enum wire_reason reason)

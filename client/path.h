@@ -1,7 +1,7 @@
 /* A path: one stream to the agent with its pump and carrier, from the dial to the end.
  *
- *   DIALLING ─► HANDSHAKE ─► OPENING ─► ACCEPTED      in any of them: on_failed once, and path_close()
- *     stream      Noise       OPEN is out  packets flow
+ *   DIALLING ─► HANDSHAKE ─► OPENING ─► ACCEPTED ─► DRAINING      in any of them: on_failed once, and path_close()
+ *     stream      Noise       OPEN is out  packets flow   our CLOSE is out; the agent's last packets still come
  *
  * Decides nothing about other paths: that is the tunnel's. Told by the tunnel's clock. */
 #ifndef KTVPN_CLIENT_PATH_H
@@ -23,7 +23,7 @@ struct path_times {
         .answer_ms = PATH_ANSWER_MS, .probe_ms = PATH_PROBE_MS, .tick_max_ms = PATH_TICK_MAX_MS \
     }
 
-enum path_state { PATH_DIALLING, PATH_HANDSHAKE, PATH_OPENING, PATH_ACCEPTED };
+enum path_state { PATH_DIALLING, PATH_HANDSHAKE, PATH_OPENING, PATH_ACCEPTED, PATH_DRAINING };
 
 struct path;
 
@@ -43,8 +43,9 @@ struct path_ops {
 struct path {
     enum path_state state;
     struct carrier carrier;           /* valid from HANDSHAKE on */
-    uint64_t started_ms, deadline_ms; /* the tunnel's, until ACCEPTED */
+    uint64_t started_ms, deadline_ms; /* the tunnel's: until ACCEPTED, and while DRAINING */
     bool is_attached;                 /* the tunnel's: the link may use the carrier */
+    bool is_renewal;                  /* the tunnel's: it was dialled to replace one that is old, not lost */
     struct stream *stream;
     struct pump *pump;
     const struct noise_keypair *keys; /* of the tunnel */
@@ -76,6 +77,10 @@ KT_MUST_USE int path_open(struct path **out, struct stream *stream, const struct
 /* No callback comes after it; the memory is gone. Bytes that wait in the carrier are lost. */
 void path_close(struct path *path);
 
+/* What the OPEN shall say of the slot's carrier before; looked at until OPENING. */
+void path_set_lost(struct path *path, bool is_lost);
+/* An ACCEPTED one whose work another has taken over: DRAINING until `deadline_ms`. */
+void path_drain(struct path *path, uint64_t deadline_ms);
 /* Seals CLOSE with this reason (if ACCEPTED) and writes what it can. */
 void path_say_close(struct path *path, enum wire_reason reason);
 /* Has all that was sealed left for the stream? */

@@ -18,11 +18,24 @@ bool paths_have(const struct paths *paths, const struct path *path)
     return false;
 }
 
+static bool is_try(const struct path *path)
+{
+    return path->state != PATH_ACCEPTED && path->state != PATH_DRAINING;
+}
+
 size_t paths_tries(const struct paths *paths)
 {
     size_t tries = 0;
     for (size_t i = 0; i < paths->count; i++)
-        tries += paths->path[i]->state != PATH_ACCEPTED;
+        tries += is_try(paths->path[i]);
+    return tries;
+}
+
+size_t paths_tries_of(const struct paths *paths, uint8_t slot)
+{
+    size_t tries = 0;
+    for (size_t i = 0; i < paths->count; i++)
+        tries += is_try(paths->path[i]) && paths->path[i]->open.slot == slot;
     return tries;
 }
 
@@ -31,10 +44,10 @@ bool paths_can_try(const struct paths *paths)
     return paths_tries(paths) < PATHS_TRIES_MAX && paths->count < PATHS_MAX;
 }
 
-struct path *paths_find_accepted(const struct paths *paths)
+struct path *paths_find_used(const struct paths *paths, uint8_t slot)
 {
     for (size_t i = 0; i < paths->count; i++) {
-        if (paths->path[i]->state == PATH_ACCEPTED)
+        if (paths->path[i]->is_attached && paths->path[i]->open.slot == slot)
             return paths->path[i];
     }
     return NULL;
@@ -89,6 +102,38 @@ void paths_drop_others(struct paths *paths, const struct path *kept, uint64_t no
             continue;
         path_say_close(path, WIRE_REASON_CARRIER);
         paths_drop(paths, path, now_ms);
+    }
+}
+
+void paths_win(struct paths *paths, struct path *winner, uint64_t deadline_ms, uint64_t now_ms)
+{
+    for (size_t i = paths->count; i-- > 0;) {
+        struct path *path = paths->path[i];
+        if (path == winner || path->open.slot != winner->open.slot || path->state == PATH_DRAINING)
+            continue;
+        if (path->is_attached) {
+            paths_detach(paths, path, now_ms);
+            path_drain(path, deadline_ms);
+            continue;
+        }
+        path_say_close(path, WIRE_REASON_CARRIER);
+        paths_drop(paths, path, now_ms);
+    }
+}
+
+void paths_tell_use(const struct paths *paths, uint32_t sequence)
+{
+    struct wire_use use = {.sequence = sequence};
+    for (size_t i = 0; i < paths->count; i++) {
+        if (paths->path[i]->is_attached)
+            use.slots |= (uint8_t)(1u << paths->path[i]->open.slot);
+    }
+    uint8_t body[sizeof use];
+    int size = wire_put_use(body, sizeof body, &use);
+    for (size_t i = 0; size > 0 && i < paths->count; i++) {
+        struct carrier_part part = {body, (size_t)size};
+        if (paths->path[i]->is_attached && carrier_seal(&paths->path[i]->carrier, WIRE_USE, &part, 1) == 0)
+            path_flush(paths->path[i]);
     }
 }
 

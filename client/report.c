@@ -29,6 +29,8 @@ static void add_carriers(cJSON *object, const struct tunnel_info *info)
     for (size_t i = 0; i < info->carriers; i++) {
         const struct tunnel_carrier_info *carrier = &info->carrier[i];
         cJSON *item = cJSON_CreateObject();
+        add_number(item, "slot", carrier->slot);
+        (void)cJSON_AddBoolToObject(item, "answers", carrier->is_used);
         add_number(item, "age_ms", (double)carrier->age_ms);
         add_number(item, "rtt_ms", (double)carrier->rtt_us / 1000);
         add_number(item, "silent_ms", (double)carrier->silent_ms);

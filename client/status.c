@@ -72,6 +72,14 @@ static void print_list(FILE *out, const char *title, const cJSON *list)
     (void)fputc('\n', out);
 }
 
+static void print_carrier(FILE *out, const cJSON *carrier)
+{
+    bool answers = !cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(carrier, "answers"));
+    (void)fprintf(out, "  %-12s %s %.0f s, round trip %.1f ms, %.1f MB in, %.1f MB out\n", "",
+                  answers ? "up" : "silent, up", number_of(carrier, "age_ms") / 1000, number_of(carrier, "rtt_ms"),
+                  number_of(carrier, "bytes_in") / 1e6, number_of(carrier, "bytes_out") / 1e6);
+}
+
 static void print_item(FILE *out, const cJSON *item)
 {
     const cJSON *agent = cJSON_GetObjectItemCaseSensitive(item, "agent");
@@ -84,9 +92,10 @@ static void print_item(FILE *out, const cJSON *item)
     (void)fprintf(out, "  %-12s %s\n", "device", text_of(item, "device"));
     print_list(out, "ranges", cJSON_GetObjectItemCaseSensitive(item, "ranges"));
     print_list(out, "nameservers", cJSON_GetObjectItemCaseSensitive(item, "nameservers"));
-    (void)fprintf(out, "  %-12s %d, round trip %.1f ms, %.0f reconnects\n", "carriers",
-                  cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(item, "carriers")), number_of(item, "rtt_ms"),
-                  number_of(item, "reconnects"));
+    const cJSON *carriers = cJSON_GetObjectItemCaseSensitive(item, "carriers"), *carrier;
+    (void)fprintf(out, "  %-12s %d, round trip %.1f ms, %.0f reconnects\n", "carriers", cJSON_GetArraySize(carriers),
+                  number_of(item, "rtt_ms"), number_of(item, "reconnects"));
+    cJSON_ArrayForEach(carrier, carriers) print_carrier(out, carrier);
     const cJSON *warning;
     cJSON_ArrayForEach(warning, cJSON_GetObjectItemCaseSensitive(item, "warnings"))(void)
         fprintf(out, "  %-12s %s\n", "warning", cJSON_GetStringValue(warning));

@@ -3,9 +3,10 @@
  *
  *   IDLE -> DIALLING -> UP <-> STALLED -> ENDED
  *
- * UP: a carrier had its ACCEPT and answers. STALLED: none does; packets wait in the link's queue. A carrier that does
- * not answer for about 2 s is taken off the link, and others are dialled while it may still recover; the first to
- * answer wins. While none answers, a new try starts every second or two, for as long as the tunnel lives. */
+ * UP: a carrier had its ACCEPT and answers; the others that were asked for follow. STALLED: none does; packets wait in
+ * the link's queue. A carrier that does not answer for about 2 s is taken off the link, and others are dialled while it
+ * may still recover; the first to answer wins. An old one is replaced, too. While none answers, a new try starts every
+ * second or two, for as long as the tunnel lives. */
 #ifndef KTVPN_CLIENT_TUNNEL_H
 #define KTVPN_CLIENT_TUNNEL_H
 
@@ -35,6 +36,7 @@ struct tunnel_ops {
 };
 
 #define TUNNEL_CLOSE_MS 1000
+#define TUNNEL_CARRIERS 2 /* at once, if not said otherwise */
 
 /* All its times, so that a test need not wait for them. */
 struct tunnel_times {
@@ -42,15 +44,19 @@ struct tunnel_times {
     struct path_times path;
     uint32_t look_ms, down_look_ms; /* between two looks at the paths: while one answers, and while none does */
     uint32_t close_ms;
+    uint32_t age_ms; /* a carrier this old is replaced */
 };
 
 struct tunnel_options {
     uint16_t mtu;
     const char *name;                 /* "user@host" */
+    uint8_t carriers;                 /* at once, at most WIRE_SLOTS_MAX; 0: TUNNEL_CARRIERS */
     const struct tunnel_times *times; /* NULL: as in the headers */
 };
 
 struct tunnel_carrier_info {
+    uint8_t slot;
+    bool is_used; /* it answers */
     uint64_t age_ms, rtt_us, bytes_in, bytes_out, silent_ms;
 };
 struct tunnel_info {

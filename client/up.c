@@ -399,7 +399,7 @@ static int open_tunnel(struct up *up)
                                           .on_packet = on_packet,
                                           .on_room = on_room,
                                           .on_dns_answer = on_dns_answer};
-    struct tunnel_options options = {.mtu = WIRE_MTU, .name = up->who.owner};
+    struct tunnel_options options = {.mtu = WIRE_MTU, .name = up->who.owner, .carriers = up->options->carriers};
     return tunnel_open(&up->tunnel, &up->loop, &options, &ops, up);
 }
 

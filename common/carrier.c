@@ -355,6 +355,7 @@ static int handle(struct carrier *carrier, const struct carrier_record *record, 
     case WIRE_CLOSE:
     case WIRE_DNS_QUERY:
     case WIRE_DNS_ANSWER:
+    case WIRE_USE:
         return 1;
     }
     return -EPROTO;

@@ -40,6 +40,7 @@ struct carrier {
     bool is_client;
     uint8_t peer[WIRE_KEY_SIZE]; /* the other side's static key; valid when OPEN (client: from the start) */
     uint32_t features;           /* agreed ones, valid when OPEN */
+    uint8_t slot;                /* the owner's: which of the session's slots it serves */
     uint64_t rtt_us;             /* smoothed, client only; 0 until the first echo came back */
     uint64_t records_in, records_out, bytes_in, bytes_out;
     struct carrier_private *private; /* keys and buffers */

@@ -121,11 +121,46 @@ bool link_is_up(const struct link *link)
     return link->carriers > 0;
 }
 
+/* Of a flow and a slot. The highest of a flow wins (rendezvous hashing), so when a carrier comes or goes only those
+ * flows move that win or lose it. */
+static uint32_t weight(uint32_t hash, uint8_t slot)
+{
+    hash ^= (slot + 1u) * 0x9e3779b9u;
+    hash = (hash ^ hash >> 16) * 0x7feb352du;
+    hash = (hash ^ hash >> 15) * 0x846ca68bu;
+    return hash ^ hash >> 16;
+}
+
+struct carrier *link_pick_hash(const struct link *link, uint32_t hash)
+{
+    struct carrier *best = link->carriers == 0 ? NULL : link->carrier[0];
+    for (size_t i = 1; i < link->carriers; i++) {
+        if (weight(hash, link->carrier[i]->slot) > weight(hash, best->slot))
+            best = link->carrier[i];
+    }
+    return best;
+}
+
 struct carrier *link_pick(const struct link *link, const uint8_t *packet, size_t size)
 {
     if (link->carriers <= 1)
         return link->carriers == 0 ? NULL : link->carrier[0];
-    return link->carrier[packet_flow_hash(packet, size) % link->carriers];
+    return link_pick_hash(link, packet_flow_hash(packet, size));
+}
+
+struct carrier *link_least_loaded(const struct link *link)
+{
+    struct carrier *best = NULL;
+    size_t least = SIZE_MAX;
+    for (size_t i = 0; i < link->carriers; i++) {
+        size_t size;
+        (void)carrier_tx(link->carrier[i], &size);
+        if (size >= least)
+            continue;
+        least = size;
+        best = link->carrier[i];
+    }
+    return best;
 }
 
 /* A flow is known by a packet's first bytes, and they may lie in several parts. */

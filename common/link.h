@@ -20,7 +20,7 @@ struct link {
 KT_MUST_USE int link_init(struct link *link, size_t queue_bytes, uint64_t now_ms);
 void link_deinit(struct link *link);
 
-/* -ENOSPC when there are WIRE_CARRIERS_MAX already. */
+/* By its slot, which is its own while it is attached. -ENOSPC when there are WIRE_CARRIERS_MAX already. */
 KT_MUST_USE int link_attach(struct link *link, struct carrier *carrier);
 /* Fine if it is not attached. */
 void link_detach(struct link *link, struct carrier *carrier, uint64_t now_ms);
@@ -33,7 +33,10 @@ void link_flush(struct link *link);
 bool link_has_room(const struct link *link);
 size_t link_queued_bytes(const struct link *link);
 
-/* Which carrier a packet's flow uses; NULL when the link is down. Packets that are no valid IP use the first. */
+/* Which carrier a packet's flow uses; NULL when the link is down. Packets that are no valid IP share one. */
 struct carrier *link_pick(const struct link *link, const uint8_t *packet, size_t size);
+struct carrier *link_pick_hash(const struct link *link, uint32_t hash); /* packet_hash() */
+/* The one with the fewest bytes to write, for what belongs to no flow; NULL when the link is down. */
+struct carrier *link_least_loaded(const struct link *link);
 
 #endif

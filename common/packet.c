@@ -60,21 +60,26 @@ int packet_parse(struct packet *packet, const uint8_t *data, size_t size)
     return parse_head(packet, data, size) != 0 || packet->size > size ? -EBADMSG : 0;
 }
 
+uint32_t packet_hash(const struct packet *packet)
+{
+    uint32_t hash = 2166136261u ^ packet->protocol; /* FNV-1a, then a final mix */
+    for (size_t i = 0; i < address_size(&packet->source); i++) {
+        hash = (hash ^ packet->source.bytes[i]) * 16777619u;
+        hash = (hash ^ packet->target.bytes[i]) * 16777619u;
+    }
+    hash = (hash ^ packet->source_port) * 16777619u;
+    hash = (hash ^ packet->target_port) * 16777619u;
+    hash ^= hash >> 15;
+    hash *= 0x85ebca6bu;
+    return hash ^ hash >> 13;
+}
+
 uint32_t packet_flow_hash(const uint8_t *data, size_t size)
 {
     struct packet packet;
     if (parse_head(&packet, data, KT_MIN(size, PACKET_FLOW_BYTES)) != 0)
         return 0;
-    uint32_t hash = 2166136261u ^ packet.protocol; /* FNV-1a, then a final mix */
-    for (size_t i = 0; i < address_size(&packet.source); i++) {
-        hash = (hash ^ packet.source.bytes[i]) * 16777619u;
-        hash = (hash ^ packet.target.bytes[i]) * 16777619u;
-    }
-    hash = (hash ^ packet.source_port) * 16777619u;
-    hash = (hash ^ packet.target_port) * 16777619u;
-    hash ^= hash >> 15;
-    hash *= 0x85ebca6bu;
-    return hash ^ hash >> 13;
+    return packet_hash(&packet);
 }
 
 /* The one's complement sum does not care for the byte order (RFC 1071, 2.B): so four bytes at a time, in the machine's

@@ -23,6 +23,8 @@ KT_MUST_USE int packet_parse(struct packet *packet, const uint8_t *data, size_t 
  * behind PACKET_FLOW_BYTES (the largest IPv4 header and the ports) is not looked at. 0 when it is no packet. */
 #define PACKET_FLOW_BYTES 64
 uint32_t packet_flow_hash(const uint8_t *data, size_t size);
+/* The same, of protocol, addresses and ports alone. */
+uint32_t packet_hash(const struct packet *packet);
 
 /* RFC 1071 over `size` bytes, starting with the (not complemented) `sum` of what came before, an even number of bytes.
  */

@@ -91,6 +91,8 @@ int wire_put_open(uint8_t *out, size_t size, const struct wire_open *open)
     put_address(&cursor, &open->v4);
     put_address(&cursor, &open->v6);
     put_text(&cursor, open->name);
+    cursor_put_u8(&cursor, open->slot);
+    cursor_put_u8(&cursor, open->is_lost);
     return encoded(&cursor);
 }
 
@@ -102,8 +104,29 @@ int wire_get_open(struct wire_open *open, const uint8_t *body, size_t size)
     get_address(&cursor, &open->v4);
     get_address(&cursor, &open->v6);
     get_text(&cursor, open->name, WIRE_NAME_MAX);
+    open->slot = cursor_u8(&cursor);
+    uint8_t is_lost = cursor_u8(&cursor);
+    open->is_lost = is_lost != 0;
     bool is_wrong =
         open->mtu < 576 || open->mtu > WIRE_MTU || open->v4.family == ADDRESS_V6 || open->v6.family == ADDRESS_V4;
+    is_wrong |= open->slot >= WIRE_SLOTS_MAX || is_lost > 1;
+    return is_wrong ? -EBADMSG : decoded(&cursor);
+}
+
+int wire_put_use(uint8_t *out, size_t size, const struct wire_use *use)
+{
+    struct cursor cursor = cursor_writer(out, size);
+    cursor_put_u32(&cursor, use->sequence);
+    cursor_put_u8(&cursor, use->slots);
+    return encoded(&cursor);
+}
+
+int wire_get_use(struct wire_use *use, const uint8_t *body, size_t size)
+{
+    struct cursor cursor = cursor_reader(body, size);
+    use->sequence = cursor_u32(&cursor);
+    use->slots = cursor_u8(&cursor);
+    bool is_wrong = use->slots == 0 || use->slots >> WIRE_SLOTS_MAX != 0;
     return is_wrong ? -EBADMSG : decoded(&cursor);
 }
 

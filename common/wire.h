@@ -58,9 +58,12 @@
 #define WIRE_DEAD_MS 15000 /* no byte for this long: dead. Or WIRE_DEAD_RTTS x RTT if longer */
 #define WIRE_DEAD_RTTS 8
 #define WIRE_SESSION_MS 180000 /* a session without a carrier is kept this long */
+#define WIRE_CARRIER_AGE_MS \
+    (50 * 60 * 1000) /* the client replaces a carrier this old: proxies like to cut at an hour */
 
 /* Memory. */
-#define WIRE_CARRIERS_MAX 8       /* of one session */
+#define WIRE_CARRIERS_MAX 8       /* of one session ... */
+#define WIRE_SLOTS_MAX 4          /* ... in use: the others are on their way in or out */
 #define WIRE_RX_SIZE (256 * 1024) /* receive buffer of a carrier */
 #define WIRE_TX_LOW (64 * 1024)   /* sealed and unsent bytes below which packets are sealed */
 #define WIRE_TX_RESERVE 1280      /* of tx: only for echoes and rekeys, so that a full carrier stays alive */
@@ -82,6 +85,7 @@ enum wire_type {
     WIRE_REKEY_DONE = 10,  /* empty */
     WIRE_DNS_QUERY = 11,   /* id u32, a DNS message: the agent asks the cluster's name server */
     WIRE_DNS_ANSWER = 12,  /* id u32, a DNS message; empty when no server answered */
+    WIRE_USE = 13,         /* struct wire_use */
 };
 
 /* Feature bits of HELLO (what the agent can) and INIT (what the client wants of it). */
@@ -90,13 +94,23 @@ enum wire_type {
 #define WIRE_FEATURE_AEGIS256 (1u << 2) /* records are sealed with AEGIS-256, not ChaChaPoly; the handshake never is \
                                          */
 
-/* The client's wish. A session's addresses follow from its key (session_addresses()); they ride here so that the agent
- * can check that both sides agree. */
+/* A session has up to WIRE_SLOTS_MAX slots, and a flow belongs to one of them. The newest carrier of a slot takes the
+ * place of the one before. The client's wish. A session's addresses follow from its key (session_addresses()); they
+ * ride here so that the agent can check that both sides agree. */
 #define WIRE_NAME_MAX 64
 struct wire_open {
     uint16_t mtu;                 /* largest packet that the client takes, at most WIRE_MTU */
     struct address v4, v6;        /* family ADDRESS_NONE when not wanted */
     char name[WIRE_NAME_MAX + 1]; /* "user@host", for other users' eyes; printable ASCII */
+    uint8_t slot;                 /* below WIRE_SLOTS_MAX */
+    bool is_lost;                 /* the slot's carrier before is: what was under way on it is to be sent again */
+};
+
+/* The client: which slots' carriers answer. The agent sends on no other; of several that come, by different carriers,
+ * the highest sequence (RFC 1982) counts. */
+struct wire_use {
+    uint32_t sequence;
+    uint8_t slots; /* a bit for each; at least one */
 };
 
 #define WIRE_SERVERS_MAX 3 /* as in resolv.conf(5) */
@@ -140,6 +154,8 @@ struct wire_refuse {
  * printable and lists fit. */
 KT_MUST_USE int wire_put_open(uint8_t *out, size_t size, const struct wire_open *open);
 KT_MUST_USE int wire_get_open(struct wire_open *open, const uint8_t *body, size_t size);
+KT_MUST_USE int wire_put_use(uint8_t *out, size_t size, const struct wire_use *use);
+KT_MUST_USE int wire_get_use(struct wire_use *use, const uint8_t *body, size_t size);
 KT_MUST_USE int wire_put_accept(uint8_t *out, size_t size, const struct wire_accept *accept);
 KT_MUST_USE int wire_get_accept(struct wire_accept *accept, const uint8_t *body, size_t size);
 KT_MUST_USE int wire_put_refuse(uint8_t *out, size_t size, const struct wire_refuse *refuse);

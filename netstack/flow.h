@@ -82,7 +82,9 @@ void flow_on_edge(struct flow *flow);
 bool flow_pull(struct flow *flow);
 
 void flow_resume(struct netstack *netstack);
-void flow_thaw(struct netstack *netstack);
+/* Sends what the flows have under way again: all flows, or those of which is_lost() says so. */
+void flow_resend(struct netstack *netstack, bool (*is_lost)(void *context, const struct netstack_flow *flow),
+                 void *context);
 void flow_tick(struct netstack *netstack);
 void flow_reap(struct netstack *netstack);
 

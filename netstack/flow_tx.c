@@ -206,8 +206,8 @@ static void resume_list(struct list *waiting)
         if (!list_is_empty(&flow->waiting))
             list_move_to_end(has_sent ? &moved : &stuck, &flow->waiting);
     }
+    list_splice(waiting, &rest); /* those of a full carrier must not hide those of another one for ever */
     list_splice(waiting, &stuck);
-    list_splice(waiting, &rest);
     list_splice(waiting, &moved);
 }
 
@@ -235,7 +235,8 @@ static void send_again(struct flow *flow)
     flow_push(flow);
 }
 
-void flow_thaw(struct netstack *netstack)
+void flow_resend(struct netstack *netstack, bool (*is_lost)(void *context, const struct netstack_flow *flow),
+                 void *context)
 {
     struct flow_table *table = &netstack->flows;
     for (unsigned bucket = 0; bucket < PCB_BUCKETS; bucket++) {
@@ -243,7 +244,7 @@ void flow_thaw(struct netstack *netstack)
             continue;
         pcb_index_enter(&table->pcbs, bucket);
         for (struct flow *flow = table->bucket[bucket]; flow != NULL; flow = flow->next) {
-            if (flow->pcb != NULL)
+            if (flow->pcb != NULL && (is_lost == NULL || is_lost(context, &flow->key)))
                 send_again(flow);
         }
         pcb_index_leave(&table->pcbs);

@@ -190,7 +190,16 @@ void netstack_thaw(struct netstack *netstack)
         return;
     netstack->is_frozen = netstack->is_blocked = false;
     start_clock(netstack);
-    flow_thaw(netstack);
+    flow_resend(netstack, NULL, NULL);
+    netstack_resume(netstack);
+}
+
+void netstack_resend(struct netstack *netstack, bool (*is_lost)(void *context, const struct netstack_flow *flow),
+                     void *context)
+{
+    if (netstack->is_frozen)
+        return;
+    flow_resend(netstack, is_lost, context);
     netstack_resume(netstack);
 }
 

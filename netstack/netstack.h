@@ -80,6 +80,9 @@ void netstack_resume(struct netstack *netstack);
 /* No carrier: timers stand still, sockets are not read. thaw: every flow with unacknowledged data sends it at once. */
 void netstack_freeze(struct netstack *netstack);
 void netstack_thaw(struct netstack *netstack);
+/* As thaw, for the flows whose carrier was lost while others go on. */
+void netstack_resend(struct netstack *netstack, bool (*is_lost)(void *context, const struct netstack_flow *flow),
+                     void *context);
 
 void netstack_stats(const struct netstack *netstack, struct netstack_stats *stats);
 

@@ -102,6 +102,8 @@ static int on_record(void *context, const struct carrier_record *record)
         c->agent->closes++;
         c->agent->last_close = record->body[0];
         end_connection(c);
+    } else if (record->type == WIRE_USE) {
+        c->agent->uses += wire_get_use(&c->agent->use, record->body, record->size) == 0;
     } else if (record->type == WIRE_DNS_QUERY) {
         seal(c, WIRE_DNS_ANSWER, record->body, record->size);
     } else {
@@ -192,6 +194,11 @@ void fake_agent_cut(struct fake_agent *agent)
 {
     for (size_t i = 0; i < agent->connections; i++)
         end_connection(&agent->connection[i]);
+}
+
+void fake_agent_cut_one(struct fake_agent *agent, size_t connection)
+{
+    end_connection(&agent->connection[connection]);
 }
 
 void fake_agent_freeze(struct fake_agent *agent, bool is_frozen)

@@ -46,6 +46,8 @@ struct fake_agent {
     uint8_t seen[FAKE_AGENT_SEQUENCES];
     size_t closes;  /* CLOSE records */
     int last_close; /* enum wire_reason */
+    size_t uses;    /* USE records */
+    struct wire_use use;
 };
 
 /* Listens on 127.0.0.1, on a port that the kernel picks (or on the same again). */
@@ -54,6 +56,7 @@ void fake_agent_start(struct fake_agent *agent, uv_loop_t *loop);
 void fake_agent_stop(struct fake_agent *agent);
 /* Ends every connection. */
 void fake_agent_cut(struct fake_agent *agent);
+void fake_agent_cut_one(struct fake_agent *agent, size_t connection);
 /* Neither reads nor answers on the connections there are. */
 void fake_agent_freeze(struct fake_agent *agent, bool is_frozen);
 /* To every open connection. */

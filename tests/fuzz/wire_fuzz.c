@@ -27,9 +27,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct wire_open open;
     static struct wire_accept accept;
     static struct wire_refuse refuse;
+    static struct wire_use use;
     if (size == 0)
         return 0;
-    uint8_t kind = data[0] % 4;
+    uint8_t kind = data[0] % 5;
     data++;
     size--;
     if (kind == 0 && wire_get_open(&open, data, size) == 0)
@@ -40,5 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require_same(wire_put_refuse(out, sizeof out, &refuse), data, size);
     if (kind == 3)
         hello(data, size);
+    if (kind == 4 && wire_get_use(&use, data, size) == 0)
+        require_same(wire_put_use(out, sizeof out, &use), data, size);
     return 0;
 }

@@ -2,7 +2,7 @@
 
     relay.delay(0.02)    bytes wait that long, each way
     relay.stall()        a black hole: nothing is passed on, new connections hang; go() ends it
-    relay.cut()          every connection is closed at once; reset() does it with RST
+    relay.cut()          every connection is closed at once; reset() does it with RST, cut_one() cuts the oldest
     relay.refuse()       new connections are refused; accept() ends it
 """
 import collections
@@ -66,6 +66,12 @@ class Relay(threading.Thread):
             for sock in list(self.pipes) + self.waiting:
                 self.drop(sock)
             self.waiting = []
+        self.wake()
+
+    def cut_one(self):
+        with self.lock:
+            if self.pipes:
+                self.drop(next(iter(self.pipes)))
         self.wake()
 
     def reset(self):

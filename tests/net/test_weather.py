@@ -178,3 +178,43 @@ def test_stopped_agent_comes_back(joined):
         finally:
             joined.agent.kill(signal.SIGCONT)
         assert services.read_exactly(sock, 100000) == b"x" * 100000
+
+
+def carriers(world):
+    """The slots whose carriers answer."""
+    status = world.client.status()
+    return sorted(carrier["slot"] for carrier in status["carriers"] if carrier["answers"]) if status else []
+
+
+def test_two_carriers_one_is_cut_again_and_again_during_eight_downloads(joined):
+    """No byte is wrong, no flow stands still, and the client never says that the connection was lost."""
+    joined.relay.delay(0.01)
+    wait_for("two carriers", lambda: carriers(joined) == [0, 1])
+    transfers = [Transfer(joined, 60 * MEGABYTE, seed) for seed in range(8)]
+    gap, cuts = 0.0, 0
+    next_cut, seen = time.monotonic() + 0.7, [(0, time.monotonic())] * len(transfers)
+    while any(transfer.is_alive() for transfer in transfers):
+        now = time.monotonic()
+        for i, transfer in enumerate(transfers):
+            if transfer.got != seen[i][0] or not transfer.is_alive():
+                seen[i] = (transfer.got, now)
+            gap = max(gap, now - seen[i][1])
+        if now >= next_cut and cuts < 6:
+            joined.relay.cut_one()
+            cuts += 1
+            next_cut = now + 0.7
+        time.sleep(0.01)
+    for transfer in transfers:
+        transfer.finish(10)
+    assert cuts >= 2, f"the transfers were over after {cuts} cuts"
+    assert gap < 3, f"a flow stood still for {gap:.1f} s"
+    assert "connection lost" not in joined.client.log
+    wait_for("two carriers again", lambda: carriers(joined) == [0, 1])
+
+
+def test_one_carrier_when_asked_for_one(world):
+    world.start_agent()
+    world.start_relay()
+    world.start_client("--carriers", "1")
+    assert_quick(world)
+    assert carriers(world) == [0]

@@ -17,7 +17,9 @@ struct netstack {
     uv_idle_t handle;
     void (*on_closed)(void *context);
     struct netstack *next; /* open ones, newest first */
-    int inputs, batches, resumes, freezes, thaws;
+    int inputs, batches, resumes, freezes, thaws, resends;
+    bool was_lost; /* what is_lost() said of `flow` at the last resend */
+    struct netstack_flow flow;
     bool is_frozen;
     size_t to_put_out; /* packets that resume and thaw go on with */
 };
@@ -109,6 +111,14 @@ void netstack_thaw(struct netstack *netstack)
 {
     netstack->thaws += netstack->is_frozen;
     netstack->is_frozen = false;
+    fake_put_out(netstack);
+}
+
+void netstack_resend(struct netstack *netstack, bool (*is_lost)(void *context, const struct netstack_flow *flow),
+                     void *context)
+{
+    netstack->resends++;
+    netstack->was_lost = is_lost(context, &netstack->flow);
     fake_put_out(netstack);
 }
 

@@ -30,7 +30,7 @@ static void on_request(void *context, struct peer *peer, const struct wire_open 
     if (f->guest == NULL)
         assert_int_equal(guest_open(&f->guest, &f->loop, 1, peer->carrier.peer, open, f->resolver), 0);
     peer_accept(peer, &accept);
-    guest_join(f->guest, peer);
+    guest_join(f->guest, peer, open);
 }
 
 static void on_key(void *context KT_UNUSED, struct peer *peer KT_UNUSED)
@@ -73,7 +73,13 @@ static void on_gone(void *context, struct peer *peer, int error KT_UNUSED)
     peer_close(peer);
 }
 
-static const struct peer_ops ops = {on_key, on_request, on_packet, on_batch, on_room, on_question, on_bye, on_gone};
+static void on_use(void *context KT_UNUSED, struct peer *peer, const struct wire_use *use)
+{
+    guest_use(peer->session, use);
+}
+
+static const struct peer_ops ops = {on_key,      on_request, on_packet, on_batch, on_room,
+                                    on_question, on_use,     on_bye,    on_gone};
 
 static void quiet(void *context KT_UNUSED, enum log_level level KT_UNUSED, const char *line KT_UNUSED)
 {
@@ -130,11 +136,13 @@ static int teardown(void **state)
     return 0;
 }
 
-static void join(struct fixture *f, int i)
+static void join_slot(struct fixture *f, int i, uint8_t slot, bool is_lost)
 {
     int pair[2];
     struct test_client *client = &f->client[i];
     struct wire_open open = client_wish(client);
+    open.slot = slot;
+    open.is_lost = is_lost;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
     struct peer_setup peer_setup = {
         .id = (unsigned)i + 1, .keys = &f->keys, .from = address_v4(1), .ops = &ops, .context = f};
@@ -143,6 +151,32 @@ static void join(struct fixture *f, int i)
     RUN_UNTIL(&f->loop, client->opened);
     client_send_open(client, &open);
     RUN_UNTIL(&f->loop, client->accepts);
+}
+
+static void join(struct fixture *f, int i)
+{
+    join_slot(f, i, 0, true);
+}
+
+/* One packet of each of 64 flows. */
+static void put_out_flows(void)
+{
+    uint8_t packet[100];
+    struct address here = address_v4(0x0a000001);
+    for (uint8_t i = 0; i < 64; i++) {
+        struct address there = address_v4(0xc6120000u + i);
+        struct carrier_part part = {packet, fake_packet(packet, sizeof packet, &here, &there)};
+        assert_int_equal(fake_first->ops.output(fake_first->context, &part, 1), 0);
+    }
+}
+
+static void use_slots(struct fixture *f, int i, uint32_t sequence, uint8_t slots)
+{
+    uint8_t body[16];
+    struct wire_use use = {sequence, slots};
+    int size = wire_put_use(body, sizeof body, &use);
+    assert_true(size > 0);
+    client_send(&f->client[i], WIRE_USE, body, (size_t)size);
 }
 
 static void put_out(struct fixture *f, size_t count)
@@ -204,8 +238,9 @@ static void newest_carrier_sends_and_the_older_ones_are_read(void **state)
     struct address there = address_v4(0x0a000001);
     join(f, 0);
     join(f, 1);
-    assert_int_equal(fake_first->freezes, 1); /* the switch: what was in the old socket is sent again */
-    assert_int_equal(fake_first->thaws, 1);
+    assert_int_equal(fake_first->resends, 1); /* the switch: what was in the old socket is sent again */
+    assert_true(fake_first->was_lost);
+    assert_int_equal(fake_first->freezes, 0);
     assert_false(fake_first->is_frozen);
     put_out(f, 3);
     client_send(&f->client[0], WIRE_PACKET, packet, fake_packet(packet, sizeof packet, &f->client[0].v4, &there));
@@ -216,7 +251,8 @@ static void newest_carrier_sends_and_the_older_ones_are_read(void **state)
 
     client_stop(&f->client[0]); /* an old one ends: nothing changes */
     RUN_UNTIL(&f->loop, f->gone == 1);
-    assert_int_equal(fake_first->freezes, 1);
+    assert_int_equal(fake_first->resends, 1);
+    assert_int_equal(fake_first->freezes, 0);
     put_out(f, 1);
     RUN_UNTIL(&f->loop, f->client[1].packets == 4);
 }
@@ -228,10 +264,74 @@ static void older_one_takes_over_when_the_newest_ends(void **state)
     join(f, 1);
     client_stop(&f->client[1]);
     RUN_UNTIL(&f->loop, f->gone == 1);
-    assert_int_equal(fake_first->thaws, 2);
+    assert_int_equal(fake_first->thaws, 1);
     assert_int_equal(f->guest->session.state, SESSION_UP);
     put_out(f, 2);
     RUN_UNTIL(&f->loop, f->client[0].packets == 2);
+}
+
+static void an_old_carrier_that_is_replaced_is_not_lost(void **state)
+{
+    struct fixture *f = *state;
+    join(f, 0);
+    join_slot(f, 1, 0, false);
+    assert_int_equal(fake_first->resends, 0);
+    assert_int_equal(f->guest->session.link.carriers, 1);
+    put_out(f, 2);
+    RUN_UNTIL(&f->loop, f->client[1].packets == 2);
+}
+
+static void flows_are_spread_over_the_slots_and_move_when_one_is_lost(void **state)
+{
+    struct fixture *f = *state;
+    join(f, 0);
+    join_slot(f, 1, 1, true);
+    assert_int_equal(f->guest->session.link.carriers, 2);
+    assert_int_equal(fake_first->resends, 0);
+    put_out_flows();
+    RUN_UNTIL(&f->loop, f->client[0].packets + f->client[1].packets == 64);
+    assert_in_range(f->client[0].packets, 10, 54);
+    int on_other = f->client[1].packets;
+
+    int lost = 0; /* exactly the flows that were on it are sent again */
+    for (uint8_t i = 0; i < 64; i++) {
+        fake_first->flow = (struct netstack_flow){
+            .protocol = NETSTACK_UDP, .source = address_v4(0xc6120000u + i), .target = address_v4(0x0a000001)};
+        use_slots(f, 0, 2u * i + 1, 1);
+        RUN_UNTIL(&f->loop, f->guest->session.link.carriers == 1);
+        lost += fake_first->was_lost;
+        use_slots(f, 0, 2u * i + 2, 3);
+        RUN_UNTIL(&f->loop, f->guest->session.link.carriers == 2);
+    }
+    assert_int_equal(lost, on_other);
+    assert_int_equal(fake_first->resends, 64);
+
+    client_stop(&f->client[1]);
+    RUN_UNTIL(&f->loop, f->gone == 1);
+    assert_int_equal(fake_first->resends, 65);
+    assert_int_equal(fake_first->freezes, 0);
+    f->client[0].packets = 0;
+    put_out_flows();
+    RUN_UNTIL(&f->loop, f->client[0].packets == 64);
+}
+
+static void what_is_used_is_the_clients_last_word(void **state)
+{
+    struct fixture *f = *state;
+    join(f, 0);
+    join_slot(f, 1, 1, true);
+    use_slots(f, 0, 5, 2);
+    use_slots(f, 0, 4, 1); /* overtaken by the one before */
+    use_slots(f, 0, 6, 4); /* nothing is there: better what was than nothing */
+    put_out(f, 3);
+    RUN_UNTIL(&f->loop, f->peer[0]->carrier.records_in == 4);
+    put_out_flows();
+    RUN_UNTIL(&f->loop, f->client[1].packets >= 64);
+    use_slots(f, 1, 7, 1); /* there and back, by the carrier that is given up */
+    RUN_UNTIL(&f->loop, f->client[0].packets >= 0 && f->peer[1]->carrier.records_in == 2);
+    f->client[0].packets = 0;
+    put_out_flows();
+    RUN_UNTIL(&f->loop, f->client[0].packets == 64);
 }
 
 static void without_carrier_everything_stands_still_until_the_next(void **state)
@@ -318,6 +418,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(output_goes_out_without_being_asked_to, setup, teardown),
         cmocka_unit_test_setup_teardown(more_than_fits_waits_and_goes_on, setup, teardown),
         cmocka_unit_test_setup_teardown(newest_carrier_sends_and_the_older_ones_are_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_old_carrier_that_is_replaced_is_not_lost, setup, teardown),
+        cmocka_unit_test_setup_teardown(flows_are_spread_over_the_slots_and_move_when_one_is_lost, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_used_is_the_clients_last_word, setup, teardown),
         cmocka_unit_test_setup_teardown(older_one_takes_over_when_the_newest_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(without_carrier_everything_stands_still_until_the_next, setup, teardown),
         cmocka_unit_test_setup_teardown(oldest_leaves_when_there_are_too_many, setup, teardown),

@@ -261,6 +261,7 @@ static void flows_stay_on_their_carrier(void **state)
     assert_int_equal(link_init(&link, 1 << 20, 0), 0);
     for (size_t i = 0; i < 3; i++) {
         shake_hands(&pairs[i]);
+        pairs[i].client.slot = (uint8_t)i;
         assert_int_equal(link_attach(&link, &pairs[i].client), 0);
     }
     uint8_t packet[1000];
@@ -288,6 +289,30 @@ static void flows_stay_on_their_carrier(void **state)
     link_deinit(&link);
     for (size_t i = 0; i < 3; i++)
         part(&pairs[i]);
+}
+
+/* Only the flows of the carrier that goes, or of the one that comes, move. */
+static void a_lost_carrier_moves_its_own_flows_only(void **state)
+{
+    (void)state;
+    struct link link;
+    struct carrier carriers[4] = {{.slot = 0}, {.slot = 1}, {.slot = 2}, {.slot = 3}};
+    size_t flows[4] = {0};
+    assert_int_equal(link_init(&link, 0, 0), 0);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(link_attach(&link, &carriers[i]), 0);
+    struct link before = link;
+    link_detach(&link, &carriers[1], 0);
+    for (uint32_t hash = 1; hash <= 4000; hash++) {
+        struct carrier *was = link_pick_hash(&before, hash), *is = link_pick_hash(&link, hash);
+        flows[was->slot]++;
+        assert_true(was == &carriers[1] || is == was);
+        assert_true(is != &carriers[1]);
+    }
+    for (size_t i = 0; i < 4; i++)
+        assert_in_range(flows[i], 800, 1200);
+    assert_null(link_least_loaded(&(struct link){0}));
+    link_deinit(&link);
 }
 
 static void carriers_are_counted(void **state)
@@ -320,6 +345,7 @@ int main(void)
         cmocka_unit_test(without_a_queue_full_is_refused_at_once),
         cmocka_unit_test(what_is_no_packet_is_refused),
         cmocka_unit_test(flows_stay_on_their_carrier),
+        cmocka_unit_test(a_lost_carrier_moves_its_own_flows_only),
         cmocka_unit_test(carriers_are_counted),
     };
     return unit_run(tests);

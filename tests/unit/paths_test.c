@@ -87,7 +87,7 @@ static bool says_close(const struct path *path)
 static void nothing_is_found_in_none(void **state)
 {
     struct bed *bed = *state;
-    assert_null(paths_find_accepted(&bed->paths));
+    assert_null(paths_find_used(&bed->paths, 0));
     assert_null(paths_find_late(&bed->paths, UINT64_MAX));
     assert_false(paths_have(&bed->paths, NULL));
     assert_int_equal(paths_tries(&bed->paths), 0);
@@ -104,7 +104,10 @@ static void tries_have_a_limit_and_their_deadlines(void **state)
         (void)add_try(bed, NOW + 20);
     assert_int_equal(paths_tries(&bed->paths), PATHS_TRIES_MAX);
     assert_false(paths_can_try(&bed->paths));
-    assert_ptr_equal(paths_find_accepted(&bed->paths), accepted);
+    assert_null(paths_find_used(&bed->paths, 0));
+    assert_int_equal(paths_attach(&bed->paths, accepted), 0);
+    assert_ptr_equal(paths_find_used(&bed->paths, 0), accepted);
+    assert_null(paths_find_used(&bed->paths, 1));
     assert_null(paths_find_late(&bed->paths, NOW + 6)); /* an accepted one has no deadline */
     assert_ptr_equal(paths_find_late(&bed->paths, NOW + 7), late);
     paths_drop(&bed->paths, late, NOW);

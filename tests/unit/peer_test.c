@@ -19,6 +19,7 @@ struct fixture {
     enum wire_reason bye;
     bool accepts, refuses, closes_on_packet, closes_on_request;
     int info_lines;
+    uint8_t slots;
 };
 
 static void shut(struct fixture *f)
@@ -94,7 +95,13 @@ static void on_gone(void *context, struct peer *peer, int error)
     shut(f);
 }
 
-static const struct peer_ops ops = {on_key, on_request, on_packet, on_batch, on_room, on_question, on_bye, on_gone};
+static void on_use(void *context, struct peer *peer KT_UNUSED, const struct wire_use *use)
+{
+    ((struct fixture *)context)->slots = use->slots;
+}
+
+static const struct peer_ops ops = {on_key,      on_request, on_packet, on_batch, on_room,
+                                    on_question, on_use,     on_bye,    on_gone};
 
 static void on_log(void *context, enum log_level level, const char *line KT_UNUSED)
 {

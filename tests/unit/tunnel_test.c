@@ -25,7 +25,8 @@ static const struct tunnel_times times = {.redial = {.backoff_min_ms = 10,
                                           .path = {.answer_ms = 400, .probe_ms = 260, .tick_max_ms = 300},
                                           .look_ms = 25,
                                           .down_look_ms = 5,
-                                          .close_ms = 100};
+                                          .close_ms = 100,
+                                          .age_ms = 3600000};
 
 struct fixture {
     uv_loop_t loop;
@@ -152,7 +153,7 @@ static void set_agent(struct fixture *f, struct fake_agent *agent)
     f->is_in_call = false;
 }
 
-static struct fixture *start(void)
+static struct fixture *start_with(uint8_t carriers, const struct tunnel_times *start_times)
 {
     struct fixture *f = test_calloc(1, sizeof *f);
     assert_int_equal(uv_loop_init(&f->loop), 0);
@@ -163,9 +164,14 @@ static struct fixture *start(void)
     f->other.fd = -1;
     f->target = address_v4(0x0ade0001);
     fake_agent_start(&f->agent, &f->loop);
-    struct tunnel_options options = {.mtu = WIRE_MTU, .name = "user@host", .times = &times};
+    struct tunnel_options options = {.mtu = WIRE_MTU, .name = "user@host", .carriers = carriers, .times = start_times};
     assert_int_equal(tunnel_open(&f->tunnel, &f->loop, &options, &ops, f), 0);
     return f;
+}
+
+static struct fixture *start(void)
+{
+    return start_with(1, &times);
 }
 
 static struct fixture *start_up(void)
@@ -440,6 +446,144 @@ static void an_open_without_answer_is_a_failed_try(void **state)
     stop(f);
 }
 
+/* --- several carriers --------------------------------------------------------------------------------------------- */
+
+static size_t used(const struct fixture *f)
+{
+    struct tunnel_info info;
+    size_t count = 0;
+    tunnel_info(f->tunnel, &info);
+    for (size_t i = 0; i < info.carriers; i++)
+        count += info.carrier[i].is_used;
+    return count;
+}
+
+static struct fixture *start_three(const struct tunnel_times *start_times)
+{
+    struct fixture *f = start_with(3, start_times);
+    set_agent(f, &f->agent);
+    WAIT(f, used(f) == 3);
+    return f;
+}
+
+/* A flow for each sequence. */
+static void send_flows(struct fixture *f, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = from; i < to; i++) {
+        f->target = address_v4(0x0ade0000 + i);
+        send_packets(f, i, i + 1);
+    }
+}
+
+static void the_first_carrier_is_enough_and_the_others_follow(void **state)
+{
+    (void)state;
+    struct fixture *f = start_with(3, &times);
+    set_agent(f, &f->agent);
+    WAIT(f, f->state == TUNNEL_UP);
+    assert_int_equal(f->agent.accepted, 1);
+    WAIT(f, used(f) == 3);
+    assert_int_equal(f->states[TUNNEL_UP], 1);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(f->agent.connection[i].open.slot, i);
+    send_flows(f, 0, 300);
+    WAIT(f, f->agent.packets == 300);
+    for (size_t i = 0; i < 3; i++)
+        assert_true(f->agent.connection[i].carrier.records_in > 50);
+    uint64_t from = uv_now(&f->loop);
+    WAIT(f, uv_now(&f->loop) - from > 5 * times.redial.retry_ms);
+    assert_int_equal(f->dials, 3);
+    stop(f);
+}
+
+static void one_of_three_that_is_cut_holds_nobody(void **state)
+{
+    (void)state;
+    struct fixture *f = start_three(&times);
+    f->agent.is_hanging = true; /* no other one for now */
+    fake_agent_cut_one(&f->agent, 1);
+    WAIT(f, used(f) == 2);
+    size_t before = f->agent.packets;
+    send_flows(f, 0, 300);
+    WAIT(f, f->agent.packets == before + 300);
+    assert_int_equal(f->states[TUNNEL_STALLED], 0);
+    WAIT(f, f->agent.use.slots == 5);
+    f->agent.is_hanging = false;
+    WAIT(f, used(f) == 3 && f->agent.use.slots == 7);
+    assert_true(f->agent.connection[f->agent.connections - 1].open.is_lost);
+    assert_int_equal(f->doubts, 0); /* while others answer nobody asks for the pod */
+    stop(f);
+}
+
+static void one_of_three_that_is_silent_holds_nobody(void **state)
+{
+    (void)state;
+    struct fixture *f = start_three(&times);
+    let_it_look(f);
+    pump_pause(f->agent.connection[2].pump, true);
+    for (uint32_t i = 0; f->agent.use.slots != 3; i++) {
+        send_flows(f, i % 300, i % 300 + 1);
+        (void)uv_run(&f->loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(f->states[TUNNEL_STALLED], 0);
+    WAIT(f, used(f) == 3);
+    assert_int_equal(f->agent.accepted, 4);
+    assert_int_equal(f->agent.connection[3].open.slot, 2);
+    assert_true(f->agent.connection[3].open.is_lost);
+    pump_pause(f->agent.connection[2].pump, false);
+    WAIT(f, f->agent.last_close == WIRE_REASON_CARRIER);
+    stop(f);
+}
+
+/* The new one has its ACCEPT before the old one hears of its end, and no packet is lost or sent twice. */
+static void old_carriers_are_replaced_before_they_end(void **state)
+{
+    (void)state;
+    static struct tunnel_times short_life;
+    short_life = times;
+    short_life.age_ms = 200;
+    struct fixture *f = start_with(2, &short_life);
+    set_agent(f, &f->agent);
+    WAIT(f, used(f) == 2);
+    uint32_t sent = 0;
+    while (f->agent.closes < 6) {
+        send_flows(f, sent, sent + 1);
+        sent++;
+        assert_true(used(f) == 2);
+        (void)uv_run(&f->loop, UV_RUN_ONCE);
+        assert_true(f->agent.connections < FAKE_AGENT_CONNECTIONS - 2 && sent < FAKE_AGENT_SEQUENCES);
+    }
+    WAIT(f, f->agent.packets >= sent);
+    assert_int_equal(f->agent.packets, sent);
+    assert_int_equal(f->agent.duplicates, 0);
+    assert_int_equal(f->agent.last_close, WIRE_REASON_CARRIER);
+    assert_false(f->agent.connection[3].open.is_lost);
+    assert_int_equal(f->states[TUNNEL_STALLED], 0);
+    struct tunnel_info info;
+    tunnel_info(f->tunnel, &info);
+    assert_int_equal(info.reconnects, 0);
+    stop(f);
+}
+
+static void an_old_carrier_stays_while_no_other_can_be_had(void **state)
+{
+    (void)state;
+    static struct tunnel_times short_life;
+    short_life = times;
+    short_life.age_ms = 100;
+    struct fixture *f = start_with(1, &short_life);
+    set_agent(f, &f->agent);
+    WAIT(f, f->state == TUNNEL_UP);
+    f->agent.is_mute_on_open = true;
+    size_t before = f->agent.connections;
+    WAIT(f, f->agent.connections >= before + 3);
+    send_packets(f, 0, 100);
+    expect_all(f, 100);
+    assert_int_equal(f->states[TUNNEL_STALLED], 0);
+    assert_int_equal(f->doubts, 0);
+    stop(f);
+}
+
 /* --- doubt -------------------------------------------------------------------------------------------------------- */
 
 static void another_agents_key_is_doubted_at_once(void **state)
@@ -668,6 +812,11 @@ int main(void)
         cmocka_unit_test(an_idle_carrier_is_not_suspected),
         cmocka_unit_test(a_try_that_hangs_gets_company),
         cmocka_unit_test(an_open_without_answer_is_a_failed_try),
+        cmocka_unit_test(the_first_carrier_is_enough_and_the_others_follow),
+        cmocka_unit_test(one_of_three_that_is_cut_holds_nobody),
+        cmocka_unit_test(one_of_three_that_is_silent_holds_nobody),
+        cmocka_unit_test(old_carriers_are_replaced_before_they_end),
+        cmocka_unit_test(an_old_carrier_stays_while_no_other_can_be_had),
         cmocka_unit_test(another_agents_key_is_doubted_at_once),
         cmocka_unit_test(a_dial_that_fails_is_doubted_after_two),
         cmocka_unit_test(a_new_agent_is_used_at_once),
