@@ -320,6 +320,6 @@ void guest_ask(struct guest *guest, uint32_t id, const uint8_t *message, size_t 
         rc = resolver_ask(p->resolver, message, size, on_answer, guest, id);
     if (rc == 0)
         p->questions++;
-    else
+    else if (rc != -EALREADY)
         answer_question(guest, id, NULL, 0);
 }

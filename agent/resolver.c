@@ -349,11 +349,23 @@ static void put_id(struct query *query)
     cursor_put_u16(&cursor, query->id);
 }
 
+/* The same question of the same asker, who has waited for a while: its answer is on the way. */
+static bool is_again(const struct resolver *resolver, const void *context, uint32_t tag)
+{
+    for (const struct query *query = resolver->first; query != NULL; query = query->next) {
+        if (query->context == context && query->tag == tag)
+            return true;
+    }
+    return false;
+}
+
 int resolver_ask(struct resolver *resolver, const uint8_t *message, size_t size, resolver_answer *on_answer,
                  void *context, uint32_t tag)
 {
     if (size > RESOLVER_QUERY_MAX)
         return -EMSGSIZE;
+    if (is_again(resolver, context, tag))
+        return -EALREADY;
     if (resolver->pending == RESOLVER_PENDING_MAX)
         return -ENOBUFS;
     struct query *query = kt_calloc(1, sizeof *query);

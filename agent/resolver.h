@@ -29,7 +29,8 @@ KT_MUST_USE int resolver_open(struct resolver **out, struct uv_loop_s *loop, con
 /* Forgets all questions; memory goes later, on the loop. NULL is fine. */
 void resolver_close(struct resolver *resolver);
 
-/* 0: on_answer follows, once. -EBADMSG: no query; -EMSGSIZE; -ENOBUFS: RESOLVER_PENDING_MAX; -ENOMEM. */
+/* 0: on_answer follows, once. -EALREADY: this context's tag is being asked already, its answer follows once. -EBADMSG:
+ * no query; -EMSGSIZE; -ENOBUFS: RESOLVER_PENDING_MAX; -ENOMEM. */
 KT_MUST_USE int resolver_ask(struct resolver *resolver, const uint8_t *message, size_t size, resolver_answer *on_answer,
                              void *context, uint32_t tag);
 /* No answer comes for this context any more. */

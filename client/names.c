@@ -24,6 +24,7 @@
 #include "client/names/names_listen.h"
 #include "client/names/names_outside.h"
 #include "client/names/names_plan.h"
+#include "client/names/names_rebind.h"
 #include "common/log.h"
 #include "common/mem.h"
 
@@ -65,6 +66,7 @@ struct names {
     struct query *oldest, **end;
     size_t pending, pending_bytes;
     uint32_t last_id;
+    bool has_said_local;
     struct names_stats stats;
     uint8_t tx[DNS_MESSAGE_MAX];
 };
@@ -152,6 +154,10 @@ static void make_room(struct names *names)
 static void ask_outside(struct query *query)
 {
     struct names *names = query->names;
+    if (names->room.upstreams == 0) { /* who asks us has servers of its own for the rest (systemd-resolved) */
+        deliver_error(query, query->plan.candidates > 0 ? DNS_NXDOMAIN : DNS_REFUSED);
+        return;
+    }
     make_room(names);
     struct names_outside_call call = {.message = query->message,
                                       .size = query->size,
@@ -171,17 +177,15 @@ static void ask_outside(struct query *query)
 static int put_candidate(struct query *query)
 {
     struct names *names = query->names;
-    const struct dns_question *question = &query->question;
     const char *candidate = query->plan.candidate[query->candidate];
-    if (strcmp(candidate, question->name) != 0) {
-        uint16_t udp_size =
-            question->udp_size > DNS_UDP_MAX ? question->udp_size : 0; /* no EDNS for who did not send it */
-        return dns_put_query(names->tx, sizeof names->tx, query->dns_id, candidate, question->type, udp_size);
-    }
-    memcpy(names->tx, query->message, query->size);
+    int size = (int)query->size;
+    if (strcmp(candidate, query->question.name) == 0)
+        memcpy(names->tx, query->message, query->size);
+    else
+        size = dns_rename_query(names->tx, sizeof names->tx, &query->question, candidate, query->message, query->size);
     names->tx[0] = (uint8_t)(query->dns_id >> 8);
     names->tx[1] = (uint8_t)query->dns_id;
-    return (int)query->size;
+    return size;
 }
 
 /* A carrier may be lost with the question, or with its answer, and for a moment there may be none at all: flows go on
@@ -213,15 +217,33 @@ static void cluster_tick(struct query *query, uint64_t now)
         send_to_cluster(query);
 }
 
+/* An answer that leads to this machine itself: the asker gets none of it (names_rebind.h). */
+static void deliver_without(struct query *query)
+{
+    struct names *names = query->names;
+    if (!names->has_said_local)
+        log_warning("names: the cluster's answer for %s holds an address of this machine's own (loopback or "
+                    "link-local): it is left out, as all such answers are",
+                    query->question.name);
+    names->has_said_local = true;
+    deliver_error(query, DNS_NOERROR);
+}
+
 /* The answer to the last candidate, made to fit the question. */
 static void deliver_from_cluster(struct query *query, const uint8_t *message, size_t size)
 {
     struct names *names = query->names;
     bool is_as_asked = strcmp(query->plan.candidate[query->candidate], query->question.name) == 0;
     int rc = (int)size;
+    if (dns_has_address(message, size, names_rebind_is_local)) {
+        deliver_without(query);
+        return;
+    }
     if (is_as_asked) {
         memcpy(names->tx, message, size);
         memcpy(names->tx, query->message, 2);
+        if (message[2] & 0x02) /* cut in the middle of a record, maybe: the asker comes again by TCP */
+            rc = (int)dns_truncate(names->tx, size, &query->question, 0);
     } else {
         rc = dns_rewrite_answer(names->tx, sizeof names->tx, &query->question, message, size);
     }
@@ -274,6 +296,8 @@ static void begin(struct query *query)
         names_plan_make(&query->plan, &scope, query->question.name);
     if (query->plan.candidates == 0) {
         ask_outside(query);
+    } else if (query->question.edns_version != 0) { /* the search list's answer would be ours (RFC 6891, 6.1.3) */
+        deliver_error(query, DNS_BADVERS);
     } else {
         names->stats.cluster++;
         ask_cluster(query);
@@ -301,6 +325,18 @@ static struct query *add_query(struct names *names, const struct names_asker *as
     return query;
 }
 
+/* The same datagram once more, while the first is being asked: its answer will do for both. */
+static bool is_again(const struct names *names, const struct names_asker *asker, const uint8_t *message, size_t size)
+{
+    for (const struct query *query = asker->is_tcp ? NULL : names->oldest; query; query = query->next) {
+        if (!query->asker.is_tcp && query->size == size && query->asker.from.sin_port == asker->from.sin_port &&
+            query->asker.from.sin_addr.s_addr == asker->from.sin_addr.s_addr &&
+            memcmp(query->message, message, size) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* An answer sent to us (a loop of answers between two servers begins like this), or no DNS at all. */
 static bool is_noise(const uint8_t *message, size_t size)
 {
@@ -323,6 +359,8 @@ static void take_query(struct names *names, const struct names_asker *asker, con
             answer_bare(names, asker, nothing, DNS_FORMERR);
         return;
     }
+    if (is_again(names, asker, message, size))
+        return;
     struct query *query = add_query(names, asker, message, size);
     if (!query) {
         answer_bare(names, asker, message, DNS_SERVFAIL);

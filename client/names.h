@@ -3,11 +3,13 @@
  * led there before.
  *
  * A query is the cluster's when its name
- *   - is the cluster domain or below it, or ends in ".svc" (the domain is appended)
+ *   - is the cluster domain or below it, or ends in ".svc" or "NAMESPACE.pod" (the domain is appended)
  *   - has as its last label the namespace's name, another known namespace's, or a Service's of the namespace (short
  * names: the pod's search list is applied as in a pod of that namespace)
  *   - is a reverse name of an address inside the tunnelled ranges.
- * No other query ever goes to the cluster; what is not known there (NXDOMAIN) for a short name is asked outside. */
+ * No other query ever goes to the cluster; what is not known there (NXDOMAIN) for a short name is asked outside. An
+ * answer from the cluster with an address of this machine's own in it (names/names_rebind.h) is given without records.
+ * Nothing is cached: CoreDNS answers with TTLs of 5 s, and the machine's servers have caches. */
 #ifndef KTVPN_CLIENT_NAMES_H
 #define KTVPN_CLIENT_NAMES_H
 
@@ -36,7 +38,8 @@ struct names_upstream {
 struct names_options {
     const char *cluster_domain; /* "cluster.local" */
     const char *name_space;
-    const struct names_upstream *upstream; /* the machine's own servers, at most NAMES_SERVERS_MAX */
+    const struct names_upstream *upstream; /* the machine's own servers, at most NAMES_SERVERS_MAX; none: what is
+                                              not the cluster's is REFUSED, or NXDOMAIN as there */
     size_t upstreams;
     const struct cidr_set *ranges; /* tunnelled; for reverse names; must outlive */
     uint64_t timeout_ms;           /* 0: NAMES_TIMEOUT_MS */

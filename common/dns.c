@@ -1,23 +1,14 @@
-/* A name exists in two forms: struct name holds the wire form without compression (labels, each behind its length, and
- * the root's zero byte), and text is what the header promises. Names of records stay in wire form; only questions
- * become text.
- *
- * Compression (RFC 1035, 4.1.4) is where parsers of DNS die. Here a pointer must lead to a place before the labels that
- * are being read, so a chain of pointers only goes backwards; it may have one pointer for each label that a name can
- * have; and the name's size is counted over all of it. */
 #include "common/dns.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "common/address.h"
 #include "common/cursor.h"
+#include "common/dns_name.h"
 
-#define NAME_MAX_WIRE 255 /* RFC 1035, 2.3.4 */
-#define LABEL_MAX 63
-#define JUMPS_MAX 128 /* a name has at most 127 labels */
 #define CLASS_IN 1
+#define OPT_SIZE 11  /* of one without options */
 #define UDP_OWN 1232 /* what we say that we take over UDP (dnsflagday.net/2020) */
 #define CNAME_TTL 5  /* of a CNAME that we add, s: as short as CoreDNS answers for Services */
 
@@ -28,18 +19,14 @@
 #define FLAG_AD 0x0020
 #define MASK_OPCODE 0x7800
 #define MASK_RCODE 0x000f
-
-struct name {
-    uint8_t bytes[NAME_MAX_WIRE];
-    size_t size;
-};
+#define OPT_DO 0x8000u /* of the TTL: RFC 6891, 6.1.3 */
 
 struct header {
     uint16_t id, flags, questions, answers, authorities, additionals;
 };
 
 struct record {
-    struct name owner;
+    struct dns_name owner;
     uint16_t type, klass;
     uint32_t ttl;
     size_t at, end; /* of its data, in the message */
@@ -65,122 +52,9 @@ static void put_header(struct cursor *out, const struct header *header)
     cursor_put_u16(out, header->additionals);
 }
 
-static bool append_label(struct name *name, const uint8_t *label, size_t size)
-{
-    if (label == NULL || size > LABEL_MAX || name->size + 1 + size > sizeof name->bytes)
-        return false;
-    name->bytes[name->size] = (uint8_t)size;
-    memcpy(name->bytes + name->size + 1, label, size);
-    name->size += 1 + size;
-    return true;
-}
-
-/* Reads a name; `in` is behind it afterwards, or failed. */
-static void get_name(struct cursor *in, struct name *name)
-{
-    struct cursor at = *in;
-    size_t begin = in->at, jumps = 0; /* of the labels that are being read */
-    name->size = 0;
-    for (;;) {
-        uint8_t head = cursor_u8(&at);
-        if (head >= 0xc0) {
-            size_t to = (size_t)(head & 0x3f) << 8 | cursor_u8(&at);
-            if (jumps++ == 0)
-                *in = at;
-            if (to >= begin || to < DNS_HEADER_SIZE || jumps > JUMPS_MAX)
-                break;
-            cursor_seek(&at, to);
-            begin = to;
-        } else if (!append_label(name, cursor_bytes(&at, head), head)) {
-            break;
-        } else if (head == 0) {
-            if (jumps == 0)
-                *in = at;
-            return;
-        }
-    }
-    in->failed = true;
-}
-
-static void put_name(struct cursor *out, const struct name *name)
-{
-    cursor_put_bytes(out, name->bytes, name->size);
-}
-
-static uint8_t lower(uint8_t byte)
-{
-    return byte >= 'A' && byte <= 'Z' ? byte + 'a' - 'A' : byte;
-}
-
-static bool is_host_byte(uint8_t byte)
-{
-    return (byte >= 'a' && byte <= 'z') || (byte >= '0' && byte <= '9') || byte == '-' || byte == '_';
-}
-
-/* false: longer than DNS_NAME_MAX, which only a name with many escaped bytes can be. */
-static bool to_text(char out[static DNS_NAME_MAX], const struct name *name)
-{
-    size_t at = 0, label_end = 0;
-    for (size_t i = 0; i + 1 < name->size; i++) { /* not the root's byte */
-        char text[8] = "";
-        uint8_t byte = name->bytes[i];
-        if (i == label_end) { /* the next label's length */
-            label_end += 1 + (size_t)byte;
-            (void)snprintf(text, sizeof text, "%s", i == 0 ? "" : ".");
-        } else {
-            (void)snprintf(text, sizeof text, is_host_byte(lower(byte)) ? "%c" : "\\%03u", lower(byte));
-        }
-        size_t size = strlen(text);
-        if (at + size >= DNS_NAME_MAX)
-            return false;
-        memcpy(out + at, text, size);
-        at += size;
-    }
-    out[at] = '\0';
-    return true;
-}
-
-/* The byte at `*text`, with "\DDD" read as one, and moves behind it; -1 when it is none. */
-static int text_byte(const char **text)
-{
-    const char *t = *text;
-    if (*t != '\\') {
-        *text += 1;
-        return (uint8_t)*t;
-    }
-    int value = 0;
-    for (int i = 1; i <= 3; i++) {
-        if (t[i] < '0' || t[i] > '9')
-            return -1;
-        value = 10 * value + t[i] - '0';
-    }
-    *text += 4;
-    return value <= 255 ? value : -1;
-}
-
-static bool from_text(struct name *name, const char *text)
-{
-    name->size = 0;
-    while (*text != '\0') {
-        uint8_t label[LABEL_MAX];
-        size_t size = 0;
-        while (*text != '\0' && *text != '.') {
-            int byte = text_byte(&text);
-            if (byte < 0 || size == sizeof label)
-                return false;
-            label[size++] = (uint8_t)byte;
-        }
-        if (size == 0 || !append_label(name, label, size))
-            return false;
-        if (*text == '.' && *++text == '\0')
-            return false;
-    }
-    return append_label(name, (const uint8_t *)"", 0);
-}
-
 static void get_record(struct cursor *in, struct record *record)
 {
-    get_name(in, &record->owner);
+    dns_name_get(in, &record->owner);
     record->type = cursor_u16(in);
     record->klass = cursor_u16(in);
     record->ttl = cursor_u32(in);
@@ -220,8 +94,18 @@ static const struct layout *layout_of(uint16_t type)
     return &plain;
 }
 
-/* Writes a record's data with every name in full. false: the data is not what its type says. */
-static bool put_data(struct cursor *out, const struct cursor *message, const struct record *record)
+/* RFC 3597, section 4: only the types of RFC 1035 may have compressed names. `seen` NULL: nothing is compressed. */
+static void put_name(struct cursor *out, struct dns_name_seen *seen, const struct dns_name *name, uint16_t type)
+{
+    if (seen != NULL && type < 16)
+        dns_name_put_short(out, seen, name);
+    else
+        dns_name_put(out, seen, name);
+}
+
+/* Writes a record's data. false: the data is not what its type says. */
+static bool put_data(struct cursor *out, struct dns_name_seen *seen, const struct cursor *message,
+                     const struct record *record)
 {
     struct cursor in =
         cursor_reader(message->data, record->end); /* names may begin before the data, none goes beyond it */
@@ -234,9 +118,11 @@ static bool put_data(struct cursor *out, const struct cursor *message, const str
         return false;
     cursor_put_bytes(out, message->data + record->at, in.at - record->at);
     for (uint8_t i = 0; i < layout->names; i++) {
-        struct name name;
-        get_name(&in, &name);
-        put_name(out, &name);
+        struct dns_name name;
+        dns_name_get(&in, &name);
+        if (!cursor_ok(&in))
+            return false;
+        put_name(out, seen, &name, record->type);
     }
     size_t rest = cursor_left(&in);
     if (!cursor_ok(&in))
@@ -245,26 +131,26 @@ static bool put_data(struct cursor *out, const struct cursor *message, const str
     return true;
 }
 
-static void put_record_head(struct cursor *out, const struct record *record)
+static void put_record_head(struct cursor *out, struct dns_name_seen *seen, const struct record *record)
 {
-    put_name(out, &record->owner);
+    put_name(out, seen, &record->owner, 0);
     cursor_put_u16(out, record->type);
     cursor_put_u16(out, record->klass);
     cursor_put_u32(out, record->ttl);
 }
 
-/* Reads the next record and writes it without compression. `in` fails when the record is malformed, `out` when it is
- * full. */
-static void copy_record(struct cursor *out, struct cursor *in)
+/* Reads the next record and writes it with compression of our own. `in` fails when the record is malformed, `out` when
+ * it is full. */
+static void copy_record(struct cursor *out, struct dns_name_seen *seen, struct cursor *in)
 {
     struct record record;
     get_record(in, &record);
     if (!cursor_ok(in))
         return;
-    put_record_head(out, &record);
+    put_record_head(out, seen, &record);
     size_t size_at = out->at;
     cursor_put_u16(out, 0);
-    if (!put_data(out, in, &record)) {
+    if (!put_data(out, seen, in, &record)) {
         in->failed = true;
         return;
     }
@@ -280,12 +166,13 @@ static size_t count_records(const struct header *header)
 }
 
 /* The header and the one question; `in` is behind them. */
-static int get_question(struct cursor *in, struct header *header, struct name *name, uint16_t *type, uint16_t *klass)
+static int get_question(struct cursor *in, struct header *header, struct dns_name *name, uint16_t *type,
+                        uint16_t *klass)
 {
     get_header(in, header);
     if (!cursor_ok(in) || header->questions != 1 || (header->flags & MASK_OPCODE) != 0)
         return -EBADMSG;
-    get_name(in, name);
+    dns_name_get(in, name);
     *type = cursor_u16(in);
     *klass = cursor_u16(in);
     return cursor_ok(in) ? 0 : -EBADMSG;
@@ -295,10 +182,10 @@ int dns_parse_query(struct dns_question *question, const uint8_t *message, size_
 {
     struct cursor in = cursor_reader(message, size);
     struct header header;
-    struct name name;
+    struct dns_name name;
     *question = (struct dns_question){.udp_size = DNS_UDP_MAX};
     int rc = get_question(&in, &header, &name, &question->type, &question->klass);
-    if (rc != 0 || (header.flags & FLAG_QR) != 0 || !to_text(question->name, &name))
+    if (rc != 0 || (header.flags & FLAG_QR) != 0 || !dns_name_to_text(question->name, &name))
         return -EBADMSG;
     question->id = header.id;
     question->end = in.at;
@@ -309,17 +196,26 @@ int dns_parse_query(struct dns_question *question, const uint8_t *message, size_
         if (!cursor_ok(&in) || record.type != DNS_OPT)
             continue;
         options++;
+        question->has_edns = true;
+        question->edns_version = (uint8_t)(record.ttl >> 16);
+        question->is_dnssec = (record.ttl & OPT_DO) != 0;
         question->udp_size = KT_MAX(record.klass, DNS_UDP_MAX);
     }
     return cursor_ok(&in) && options <= 1 ? 0 : -EBADMSG;
 }
 
 /* RFC 6891, 6.1.2 */
-static void put_opt(struct cursor *out, uint16_t udp_size)
+static void put_opt(struct cursor *out, uint16_t udp_size, uint32_t ttl)
 {
-    const struct record opt = {.owner = {.bytes = {0}, .size = 1}, .type = DNS_OPT, .klass = udp_size};
-    put_record_head(out, &opt);
+    const struct record opt = {.owner = {.bytes = {0}, .size = 1}, .type = DNS_OPT, .klass = udp_size, .ttl = ttl};
+    put_record_head(out, NULL, &opt);
     cursor_put_u16(out, 0);
+}
+
+/* Of an answer of ours: the upper bits of `rcode`, and DO as it was asked (RFC 3225, 3). */
+static void put_answer_opt(struct cursor *out, const struct dns_question *question, enum dns_rcode rcode)
+{
+    put_opt(out, UDP_OWN, (uint32_t)rcode >> 4 << 24 | (question->is_dnssec ? OPT_DO : 0));
 }
 
 static int finished(const struct cursor *out)
@@ -329,35 +225,53 @@ static int finished(const struct cursor *out)
 
 int dns_put_query(uint8_t *out, size_t size, uint16_t id, const char *text, uint16_t type, uint16_t udp_size)
 {
-    struct name name;
-    if (!from_text(&name, text))
+    struct dns_name name;
+    if (!dns_name_from_text(&name, text))
         return -EINVAL;
     struct header header = {.id = id, .flags = FLAG_RD, .questions = 1, .additionals = udp_size != 0};
     struct cursor cursor = cursor_writer(out, size);
     put_header(&cursor, &header);
-    put_name(&cursor, &name);
+    dns_name_put(&cursor, NULL, &name);
     cursor_put_u16(&cursor, type);
     cursor_put_u16(&cursor, CLASS_IN);
     if (udp_size != 0)
-        put_opt(&cursor, udp_size);
+        put_opt(&cursor, udp_size, 0);
     return finished(&cursor);
+}
+
+int dns_rename_query(uint8_t *out, size_t size, const struct dns_question *question, const char *text,
+                     const uint8_t *in, size_t in_size)
+{
+    struct cursor reader = cursor_reader(in, in_size), writer = cursor_writer(out, size);
+    struct header header;
+    struct dns_name name;
+    if (!dns_name_from_text(&name, text))
+        return -EINVAL;
+    get_header(&reader, &header);
+    cursor_seek(&reader, question->end);
+    put_header(&writer, &header);
+    dns_name_put(&writer, NULL, &name);
+    cursor_put_u16(&writer, question->type);
+    cursor_put_u16(&writer, question->klass);
+    for (size_t left = count_records(&header); left > 0 && cursor_ok(&reader) && cursor_ok(&writer); left--)
+        copy_record(&writer, NULL, &reader);
+    return cursor_ok(&reader) ? finished(&writer) : -EBADMSG;
 }
 
 int dns_put_error(uint8_t *out, size_t size, const uint8_t *message, const struct dns_question *question,
                   enum dns_rcode rcode)
 {
-    bool has_edns = question->udp_size > DNS_UDP_MAX; /* then the answer has it too (RFC 6891, 6.1.1) */
     struct cursor in = cursor_reader(message, question->end);
     struct header header;
     get_header(&in, &header);
-    uint16_t flags = (header.flags & FLAG_RD) | FLAG_QR | FLAG_RA | (uint16_t)rcode;
-    header = (struct header){.id = question->id, .flags = flags, .questions = 1, .additionals = has_edns};
+    uint16_t flags = (header.flags & FLAG_RD) | FLAG_QR | FLAG_RA | ((uint16_t)rcode & MASK_RCODE);
+    header = (struct header){.id = question->id, .flags = flags, .questions = 1, .additionals = question->has_edns};
     struct cursor cursor = cursor_writer(out, size);
     put_header(&cursor, &header);
     size_t question_size = cursor_left(&in);
     cursor_put_bytes(&cursor, cursor_bytes(&in, question_size), question_size);
-    if (has_edns)
-        put_opt(&cursor, UDP_OWN);
+    if (question->has_edns) /* then the answer has it too (RFC 6891, 6.1.1) */
+        put_answer_opt(&cursor, question, rcode);
     return finished(&cursor);
 }
 
@@ -372,18 +286,19 @@ static uint32_t smallest_ttl(struct cursor in, const struct header *header, uint
     return ttl;
 }
 
-static void put_cname(struct cursor *out, const struct name *from, const struct name *to, uint32_t ttl)
+static void put_cname(struct cursor *out, struct dns_name_seen *seen, const struct dns_name *from,
+                      const struct dns_name *to, uint32_t ttl)
 {
     struct record record = {.owner = *from, .type = DNS_CNAME, .klass = CLASS_IN, .ttl = ttl};
-    put_record_head(out, &record);
+    put_record_head(out, seen, &record);
     cursor_put_u16(out, (uint16_t)to->size);
-    put_name(out, to);
+    dns_name_put(out, seen, to);
 }
 
-static bool is_same_name(const struct name *name, const char *text)
+static bool is_same_name(const struct dns_name *name, const char *text)
 {
     char other[DNS_NAME_MAX];
-    return to_text(other, name) && strcmp(other, text) == 0;
+    return dns_name_to_text(other, name) && strcmp(other, text) == 0;
 }
 
 int dns_rewrite_answer(uint8_t *out, size_t size, const struct dns_question *question, const uint8_t *in,
@@ -391,10 +306,11 @@ int dns_rewrite_answer(uint8_t *out, size_t size, const struct dns_question *que
 {
     struct cursor reader = cursor_reader(in, in_size), writer = cursor_writer(out, size);
     struct header header;
-    struct name asked, name;
+    struct dns_name asked, name;
+    struct dns_name_seen seen = {{0}};
     uint16_t type, klass;
     if (get_question(&reader, &header, &asked, &type, &klass) != 0 || (header.flags & FLAG_QR) == 0 ||
-        !from_text(&name, question->name))
+        !dns_name_from_text(&name, question->name))
         return -EBADMSG;
     if ((header.flags & FLAG_TC) != 0) /* what follows may be cut anywhere; the asker comes again by TCP */
         header.answers = header.authorities = header.additionals = 0;
@@ -409,13 +325,13 @@ int dns_rewrite_answer(uint8_t *out, size_t size, const struct dns_question *que
     header.flags &= (uint16_t)~FLAG_AD; /* nobody signed what we add */
     header.answers += is_alias;
     put_header(&writer, &header);
-    put_name(&writer, &name);
+    dns_name_put(&writer, &seen, &name);
     cursor_put_u16(&writer, question->type);
     cursor_put_u16(&writer, question->klass);
     if (is_alias)
-        put_cname(&writer, &name, &asked, ttl);
+        put_cname(&writer, &seen, &name, &asked, ttl);
     for (size_t i = 0; i < records && cursor_ok(&reader) && cursor_ok(&writer); i++)
-        copy_record(&writer, &reader);
+        copy_record(&writer, &seen, &reader);
     return cursor_ok(&reader) ? finished(&writer) : -EBADMSG;
 }
 
@@ -423,11 +339,11 @@ int dns_parse_answer(struct dns_answer *answer, const uint8_t *message, size_t s
 {
     struct cursor in = cursor_reader(message, size);
     struct header header;
-    struct name name;
+    struct dns_name name;
     uint16_t klass;
     *answer = (struct dns_answer){0};
     int rc = get_question(&in, &header, &name, &answer->type, &klass);
-    if (rc != 0 || (header.flags & FLAG_QR) == 0 || !to_text(answer->name, &name))
+    if (rc != 0 || (header.flags & FLAG_QR) == 0 || !dns_name_to_text(answer->name, &name))
         return -EBADMSG;
     answer->id = header.id;
     answer->rcode = (enum dns_rcode)(header.flags & MASK_RCODE);
@@ -438,7 +354,7 @@ int dns_parse_answer(struct dns_answer *answer, const uint8_t *message, size_t s
     uint8_t nowhere[1];
     for (size_t left = count_records(&header); left > 0 && cursor_ok(&in); left--) {
         struct cursor out = cursor_writer(nowhere, 0);
-        copy_record(&out, &in);
+        copy_record(&out, NULL, &in);
     }
     return cursor_ok(&in) ? 0 : -EBADMSG;
 }
@@ -447,7 +363,7 @@ int dns_first_address(struct address *out, const uint8_t *message, size_t size)
 {
     struct cursor in = cursor_reader(message, size);
     struct header header;
-    struct name name;
+    struct dns_name name;
     uint16_t type, klass;
     if (get_question(&in, &header, &name, &type, &klass) != 0 || (header.flags & FLAG_QR) == 0)
         return -EBADMSG;
@@ -474,9 +390,44 @@ size_t dns_truncate(uint8_t *message, size_t size, const struct dns_question *qu
     struct cursor in = cursor_reader(message, size), out = cursor_writer(message, size);
     struct header header;
     get_header(&in, &header);
-    header = (struct header){.id = header.id, .flags = header.flags | FLAG_TC, .questions = 1};
+    bool has_opt = question->has_edns && size >= question->end + OPT_SIZE;
+    header = (struct header){.id = header.id, .flags = header.flags | FLAG_TC, .questions = 1, .additionals = has_opt};
     put_header(&out, &header);
-    return question->end;
+    cursor_seek(&out, question->end);
+    if (has_opt)
+        put_answer_opt(&out, question, DNS_NOERROR);
+    return out.at;
+}
+
+/* An A or AAAA record as an address. */
+static bool get_address(struct address *out, const uint8_t *message, const struct record *record)
+{
+    enum address_family family = record->type == DNS_A ? ADDRESS_V4 : ADDRESS_V6;
+    if (record->klass != CLASS_IN || (record->type != DNS_A && record->type != DNS_AAAA) ||
+        record->end - record->at != (family == ADDRESS_V4 ? 4 : 16))
+        return false;
+    *out = address_from_bytes(family, message + record->at);
+    return true;
+}
+
+bool dns_has_address(const uint8_t *message, size_t size, bool (*is_wanted)(const struct address *address))
+{
+    struct cursor in = cursor_reader(message, size);
+    struct header header;
+    struct dns_name name;
+    uint16_t type, klass;
+    if (get_question(&in, &header, &name, &type, &klass) != 0)
+        return false;
+    for (size_t left = count_records(&header); left > 0; left--) {
+        struct record record;
+        struct address address;
+        get_record(&in, &record);
+        if (!cursor_ok(&in))
+            return false;
+        if (get_address(&address, message, &record) && is_wanted(&address))
+            return true;
+    }
+    return false;
 }
 
 bool dns_is_under(const char *name, const char *domain)

@@ -21,7 +21,8 @@ enum dns_rcode {
     DNS_SERVFAIL = 2,
     DNS_NXDOMAIN = 3,
     DNS_NOTIMP = 4,
-    DNS_REFUSED = 5
+    DNS_REFUSED = 5,
+    DNS_BADVERS = 16 /* its upper bits are in the OPT record (RFC 6891, 6.1.3) */
 };
 enum dns_type { DNS_A = 1, DNS_CNAME = 5, DNS_SOA = 6, DNS_PTR = 12, DNS_AAAA = 28, DNS_SRV = 33, DNS_OPT = 41 };
 
@@ -30,7 +31,10 @@ struct dns_question {
     char name[DNS_NAME_MAX]; /* lower case, without the last dot; bytes that are no host name byte are "\DDD" */
     uint16_t type, klass;
     uint16_t udp_size; /* what the asker takes over UDP: from its OPT record, at least DNS_UDP_MAX */
-    size_t end;        /* offset behind the question section */
+    bool has_edns;     /* it sent an OPT record */
+    bool is_dnssec;    /* with DO */
+    uint8_t edns_version;
+    size_t end; /* offset behind the question section */
 };
 
 /* 0; -EBADMSG when it is not a query with exactly one question. */
@@ -41,13 +45,18 @@ KT_MUST_USE int dns_parse_query(struct dns_question *question, const uint8_t *me
 KT_MUST_USE int dns_put_query(uint8_t *out, size_t size, uint16_t id, const char *name, uint16_t type,
                               uint16_t udp_size);
 
+/* The query in `in` (parsed as `question`), for another name: flags and OPT record stay. Size, -EINVAL (no valid name),
+ * -EBADMSG, -EMSGSIZE. */
+KT_MUST_USE int dns_rename_query(uint8_t *out, size_t size, const struct dns_question *question, const char *name,
+                                 const uint8_t *in, size_t in_size);
+
 /* An answer without records to the query in `message` (parsed as `question`). Size or -EMSGSIZE. */
 KT_MUST_USE int dns_put_error(uint8_t *out, size_t size, const uint8_t *message, const struct dns_question *question,
                               enum dns_rcode rcode);
 
 /* Takes the answer `in`, got for another name (the same query with a search domain appended), and writes it as the
  * answer to `question`: its id and name in the question section, and a CNAME from that name to the one that was asked,
- * in front of the answers. Names in the records are written without compression. Size; -EBADMSG, -EMSGSIZE. */
+ * in front of the answers. Names in the records are compressed anew. Size; -EBADMSG, -EMSGSIZE. */
 KT_MUST_USE int dns_rewrite_answer(uint8_t *out, size_t size, const struct dns_question *question, const uint8_t *in,
                                    size_t in_size);
 
@@ -66,8 +75,12 @@ KT_MUST_USE int dns_parse_answer(struct dns_answer *answer, const uint8_t *messa
 struct address;
 KT_MUST_USE int dns_first_address(struct address *out, const uint8_t *message, size_t size);
 
-/* Cuts an answer that is longer than `limit` to its header and question, and sets TC (RFC 2181, 9). Returns the new
- * size. */
+/* Does any A or AAAA record of the answer, in any section, hold such an address? Of a malformed one, what can be read
+ * counts. */
+KT_MUST_USE bool dns_has_address(const uint8_t *message, size_t size, bool (*is_wanted)(const struct address *address));
+
+/* Cuts an answer that is longer than `limit` to its header, question and an OPT record if the asker sent one (RFC 6891,
+ * 7), and sets TC (RFC 2181, 9). Returns the new size. */
 size_t dns_truncate(uint8_t *message, size_t size, const struct dns_question *question, size_t limit);
 
 /* Is `name` `domain` or below it? Both lower case, no last dot. */

@@ -81,14 +81,31 @@ static void add_search_list(struct names_plan *plan, const struct names_scope *s
     add(plan, name, "", scope->domain);
 }
 
+static bool is_namespace(const struct names_scope *scope, const char *label, size_t size)
+{
+    return (size == strlen(scope->name_space) && memcmp(label, scope->name_space, size) == 0) ||
+           names_known_has(scope->namespaces, label, size);
+}
+
+/* "10-1-2-3.NAMESPACE.pod". */
+static bool is_pod(const struct names_scope *scope, const char *name)
+{
+    size_t size = strlen(name);
+    if (!dns_is_under(name, "pod") || size <= strlen(".pod"))
+        return false;
+    const char *end = name + size - strlen(".pod"), *label = end;
+    while (label > name && label[-1] != '.')
+        label--;
+    return label > name && is_namespace(scope, label, (size_t)(end - label));
+}
+
 /* Its last label is a name that the cluster is known to have. */
 static bool is_short(const struct names_scope *scope, const char *name)
 {
     const char *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
     size_t size = strlen(last);
     return dns_dots(name) < NAMES_NDOTS &&
-           (strcmp(last, scope->name_space) == 0 || names_known_has(scope->namespaces, last, size) ||
-            names_known_has(scope->services, last, size));
+           (is_namespace(scope, last, size) || names_known_has(scope->services, last, size));
 }
 
 void names_plan_make(struct names_plan *plan, const struct names_scope *scope, const char *name)
@@ -100,7 +117,7 @@ void names_plan_make(struct names_plan *plan, const struct names_scope *scope, c
         plan->then_outside = true;
     } else if (dns_is_under(name, scope->domain)) {
         add(plan, name, "", "");
-    } else if (dns_is_under(name, "svc")) {
+    } else if (dns_is_under(name, "svc") || is_pod(scope, name)) {
         add(plan, name, "", scope->domain);
     } else if (names_plan_reverse(&address, name) == 0 && cidr_set_contains(scope->ranges, &address)) {
         add(plan, name, "", "");

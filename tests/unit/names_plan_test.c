@@ -69,6 +69,11 @@ static void names_of_the_domain_are_asked_as_they_are(void **state)
     check("no.such.thing.cluster.local", "no.such.thing.cluster.local", false);
     check("dashboard-api.ems.svc", "dashboard-api.ems.svc.cluster.local", false);
     check("svc", "svc.cluster.local", false);
+    check("10-232-0-7.ems.pod", "10-232-0-7.ems.pod.cluster.local", false);
+    check("10-232-0-7.kube-system.pod", "10-232-0-7.kube-system.pod.cluster.local", false);
+    check("ems.pod", "", true);
+    check("a.other.pod", "", true);
+    check("pod", "", true);
 }
 
 static void other_names_never_reach_the_cluster(void **state)

@@ -347,7 +347,7 @@ static void long_answers_are_cut_for_udp_only(void **state)
 {
     struct bed *bed = *state;
     uint8_t answer[1400], in[2048];
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) { /* without EDNS; with it; by TCP */
         make_query(bed, "dashboard-api.ems.svc.cluster.local", DNS_A, i == 1 ? 1400 : 0);
         int fd = i == 2 ? wire_socket(SOCK_STREAM, names_port(bed->names)) : bed->fd;
         if (i == 2)
@@ -370,6 +370,113 @@ static void long_answers_are_cut_for_udp_only(void **state)
         if (i == 2)
             (void)close(fd);
     }
+}
+
+/* As many records as one message holds. */
+static size_t long_answer(uint8_t *out, size_t max, const struct asked *asked)
+{
+    size_t size = wire_answer(out, asked->message, asked->size, 0, 7);
+    uint16_t records = 1;
+    for (; size + 16 <= max; size += 16, records++)
+        memcpy(out + size, out + size - 16, 16);
+    out[6] = (uint8_t)(records >> 8);
+    out[7] = (uint8_t)records;
+    return size;
+}
+
+static void sixty_kilobytes_come_by_tcp(void **state)
+{
+    struct bed *bed = *state;
+    static uint8_t answer[DNS_MESSAGE_MAX], in[DNS_MESSAGE_MAX];
+    static const char *const names[] = {"dashboard-api", "dashboard-api.ems.svc.cluster.local"};
+    int fd = wire_socket(SOCK_STREAM, names_port(bed->names));
+    for (size_t i = 0; i < KT_ARRAY_LEN(names); i++) {
+        make_query(bed, names[i], DNS_A, 1232);
+        wire_send_tcp(fd, bed->query, bed->query_size);
+        const struct asked *asked = await_asked(bed, i + 1, names[1]);
+        size_t size = long_answer(answer, 65000, asked);
+        names_answer(bed->names, asked->id, answer, size);
+        size_t got = wire_receive_tcp(&bed->loop, fd, in);
+        assert_true(got >= size && got < size + 64);
+        assert_memory_equal(in + got - 16 + 2, answer + size - 16 + 2, 14); /* the owner's pointer may differ */
+        assert_int_equal(in[2] & 0x02, 0);
+    }
+    (void)close(fd);
+    make_query(bed, names[0], DNS_A, 65535); /* more than a datagram takes, or its asker's buffer: cut */
+    assert_int_equal(send(bed->fd, bed->query, bed->query_size, 0), (ssize_t)bed->query_size);
+    const struct asked *asked = await_asked(bed, 3, names[1]);
+    names_answer(bed->names, asked->id, answer, long_answer(answer, 65000, asked));
+    assert_true(wire_receive(&bed->loop, bed->fd, in, sizeof in, false) >= 12);
+}
+
+static void own_addresses_are_left_out(void **state)
+{
+    struct bed *bed = *state;
+    static const uint8_t own[][4] = {{127, 0, 0, 1}, {169, 254, 169, 254}, {0, 0, 0, 0}};
+    static const char *const names[] = {"dashboard-api", "dashboard-api.ems.svc.cluster.local"};
+    for (size_t i = 0; i < 2 * KT_ARRAY_LEN(own); i++) {
+        uint8_t answer[512];
+        ask(bed, names[i % 2], DNS_A);
+        const struct asked *asked = await_asked(bed, i + 1, names[1]);
+        size_t size = wire_answer(answer, asked->message, asked->size, 0, 7);
+        memcpy(answer + size - 4, own[i / 2], 4);
+        names_answer(bed->names, asked->id, answer, size);
+        receive(bed, DNS_NOERROR, 0);
+    }
+}
+
+static void a_datagram_that_comes_again_is_asked_once(void **state)
+{
+    struct bed *bed = *state;
+    bed->server_is_silent = true;
+    for (int i = 0; i < 3; i++) {
+        ask(bed, "dashboard-api", DNS_A);
+        ask(bed, "www.example.com", DNS_A);
+    }
+    bed->query[1]++; /* another question */
+    assert_int_equal(send(bed->fd, bed->query, bed->query_size, 0), (ssize_t)bed->query_size);
+    for (int turn = 0; turn < WIRE_TURNS_MAX && bed->server_asked < 2; turn++)
+        (void)uv_run(&bed->loop, UV_RUN_NOWAIT);
+    assert_int_equal(bed->server_asked, 2);
+    const struct asked *asked = await_asked(bed, 1, "dashboard-api.ems.svc.cluster.local");
+    make_query(bed, "dashboard-api", DNS_A, 0);
+    cluster_says(bed, asked, DNS_NOERROR, 7);
+    receive(bed, DNS_NOERROR, 2);
+    ask(bed, "dashboard-api", DNS_A); /* it has had its answer: a new one */
+    (void)await_asked(bed, 2, "dashboard-api.ems.svc.cluster.local");
+}
+
+static void edns_of_another_version_is_told_so(void **state)
+{
+    struct bed *bed = *state;
+    make_query(bed, "dashboard-api", DNS_A, 1232);
+    bed->query[bed->query_size - 5] = 1;
+    assert_int_equal(send(bed->fd, bed->query, bed->query_size, 0), (ssize_t)bed->query_size);
+    bed->size = wire_receive(&bed->loop, bed->fd, bed->answer, sizeof bed->answer, false);
+    assert_int_equal(bed->size, bed->query_size);
+    assert_int_equal(bed->answer[bed->size - 6], 1); /* 16 >> 4 */
+    assert_int_equal(bed->answer[bed->size - 5], 0); /* the version that is known */
+    assert_int_equal(bed->count, 0);
+}
+
+static void without_outside_servers_the_rest_is_refused(void **state)
+{
+    struct bed *bed = *state;
+    struct names_options options = {.cluster_domain = "cluster.local", .name_space = "ems", .ranges = &bed->ranges};
+    struct names_ops ops = {.ask_cluster = on_ask_cluster};
+    names_close(bed->names);
+    assert_int_equal(names_open(&bed->names, &bed->loop, &options, &ops, bed), 0);
+    (void)close(bed->fd);
+    bed->fd = wire_socket(SOCK_DGRAM, names_port(bed->names));
+    ask(bed, "www.example.com", DNS_A);
+    receive(bed, DNS_REFUSED, 0);
+    ask(bed, "nothing.ems", DNS_A);
+    for (size_t i = 0; i < 3; i++) {
+        static const char *const names[] = {"nothing.ems.ems.svc.cluster.local", "nothing.ems.svc.cluster.local",
+                                            "nothing.ems.cluster.local"};
+        cluster_says(bed, await_asked(bed, i + 1, names[i]), DNS_NXDOMAIN, 0);
+    }
+    receive(bed, DNS_NXDOMAIN, 0);
 }
 
 static void an_update_goes_to_the_machines_server(void **state)
@@ -528,6 +635,11 @@ int main(void)
         NAMES_TEST(a_question_that_was_lost_is_asked_again),
         NAMES_TEST(silence_is_a_failure_in_time),
         NAMES_TEST(long_answers_are_cut_for_udp_only),
+        NAMES_TEST(sixty_kilobytes_come_by_tcp),
+        NAMES_TEST(own_addresses_are_left_out),
+        NAMES_TEST(a_datagram_that_comes_again_is_asked_once),
+        NAMES_TEST(edns_of_another_version_is_told_so),
+        NAMES_TEST(without_outside_servers_the_rest_is_refused),
         NAMES_TEST(an_update_goes_to_the_machines_server),
         NAMES_TEST(noise_is_left_alone),
         NAMES_TEST(the_oldest_gives_way_when_there_are_too_many),

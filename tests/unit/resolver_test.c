@@ -418,6 +418,18 @@ static void many_at_once_up_to_the_cap(void **state)
     ask(f, 1);
 }
 
+static void a_question_that_comes_again_is_asked_once(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t query[512];
+    size_t size = make_query(query, sizeof query, 0x1234);
+    ask(f, 7);
+    assert_int_equal(resolver_ask(f->resolver, query, size, on_answer, f, 7), -EALREADY);
+    expect_answer(f, 7, DNS_NOERROR);
+    assert_int_equal(f->server[0].asked, 1);
+    assert_int_equal(resolver_ask(f->resolver, query, size, on_answer, f, 7), 0); /* answered: a new one */
+}
+
 static void bad_questions_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -501,6 +513,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_tcp_goes_to_the_next_server, setup, teardown),
         cmocka_unit_test_setup_teardown(absent_tcp_goes_to_the_next_server, setup, teardown),
         cmocka_unit_test_setup_teardown(many_at_once_up_to_the_cap, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_question_that_comes_again_is_asked_once, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_questions_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(forgotten_questions_are_not_answered, setup, teardown),
         cmocka_unit_test_setup_teardown(may_be_asked_and_closed_in_its_callback, setup, teardown),
