@@ -102,7 +102,9 @@ int machine_plan(struct machine *machine, const struct machine_plan *plan, struc
     int rc = add_cidrs(also, &plan->options->also);
     if (rc == 0)
         rc = add_cidrs(exclude, &plan->options->exclude);
-    struct ranges_wish wish = {.services = plan->services,
+    struct ranges_wish wish = {.name = plan->name,
+                               .name_of = network_alias,
+                               .services = plan->services,
                                .pods = plan->pods,
                                .also = also,
                                .exclude = exclude,
@@ -128,6 +130,25 @@ static const char *find_domain(const struct wire_accept *accept)
             return svc + 4;
     }
     return CLUSTER_DOMAIN;
+}
+
+static bool has_v6_ranges(const struct cidr_set *ranges)
+{
+    bool has = false;
+    for (size_t i = 0; i < ranges->count; i++)
+        has = has || ranges->range[i].address.family == ADDRESS_V6;
+    return has;
+}
+
+static void go_without_v6(struct machine *machine, const char *why)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < machine->ranges.count; i++) {
+        if (machine->ranges.range[i].address.family != ADDRESS_V6)
+            machine->ranges.range[kept++] = machine->ranges.range[i];
+    }
+    machine->ranges.count = kept;
+    machine->without_v6 = why;
 }
 
 static int on_ask_cluster(void *context, uint32_t id, const uint8_t *message, size_t size)
@@ -168,6 +189,29 @@ static int add_server_routes(struct machine *machine, struct error *error)
     return 0;
 }
 
+/* The tunnel's own IPv6 address if it is to be used, else none; without it the ranges are dropped, so that nothing
+ * leads to an address that cannot answer. */
+static struct address choose_v6(struct machine *machine)
+{
+    const struct wire_accept *accept = tunnel_accept(machine->tunnel);
+    bool can = accept != NULL && (accept->abilities & WIRE_CAN_IPV6) != 0;
+    bool has_ranges = has_v6_ranges(&machine->ranges);
+    if (has_ranges && !can)
+        go_without_v6(machine, "the cluster's IPv6 addresses stay out of reach: the agent or its pod has no IPv6");
+    return has_ranges && can ? *tunnel_v6(machine->tunnel) : (struct address){.family = ADDRESS_NONE};
+}
+
+static int open_device(struct machine *machine, const char *name, struct error *error)
+{
+    struct helper_tun tun = {
+        .mtu = WIRE_MTU, .v4 = *tunnel_v4(machine->tunnel), .v6 = choose_v6(machine), .alias = name};
+    int rc = helper_open_tun(machine->helper, &machine->device, &tun, error);
+    if (rc == 0 && tun.v6.family == ADDRESS_V6 && !machine->device.has_v6)
+        go_without_v6(machine, "the cluster's IPv6 addresses stay out of reach: IPv6 is switched off on this machine "
+                               "(net.ipv6.conf.all.disable_ipv6)");
+    return rc;
+}
+
 static int add_routes(struct machine *machine, struct error *error)
 {
     int rc = 0;
@@ -199,18 +243,17 @@ static int open_datapath(struct machine *machine, struct error *error)
     return error_set(error, EXIT_CODE_MACHINE, rc, "cannot use the network device: %s", strerror(-rc));
 }
 
-int machine_join(struct machine *machine, struct uv_loop_s *loop, struct helper *helper, struct tunnel *tunnel,
-                 const char *name_space, struct error *error)
+int machine_join(struct machine *machine, const struct machine_join *join, struct error *error)
 {
-    static const struct address none = {.family = ADDRESS_NONE};
-    machine->loop = loop;
-    machine->helper = helper;
-    machine->tunnel = tunnel;
-    (void)snprintf(machine->cluster_domain, sizeof machine->cluster_domain, "%s", find_domain(tunnel_accept(tunnel)));
-    int rc = open_names(machine, name_space);
+    machine->loop = join->loop;
+    machine->helper = join->helper;
+    machine->tunnel = join->tunnel;
+    (void)snprintf(machine->cluster_domain, sizeof machine->cluster_domain, "%s",
+                   find_domain(tunnel_accept(machine->tunnel)));
+    int rc = open_names(machine, join->name_space);
     if (rc != 0)
         return error_set(error, EXIT_CODE_MACHINE, rc, "cannot open the name server on 127.0.0.1: %s", strerror(-rc));
-    rc = helper_open_tun(helper, &machine->device, WIRE_MTU, tunnel_v4(tunnel), &none, error);
+    rc = open_device(machine, join->name, error);
     if (rc == 0)
         rc = open_datapath(machine, error);
     return rc != 0 ? rc : add_routes(machine, error);
@@ -248,6 +291,9 @@ void machine_report(const struct machine *machine, struct report *report)
     report->device = machine->device.name;
     report->cluster_domain = machine->cluster_domain;
     report->ranges = &machine->ranges;
+    report->has_v6 = machine->device.has_v6;
+    if (machine->without_v6 != NULL)
+        report->warning[report->warnings++] = machine->without_v6;
     for (size_t i = 0; i < machine->servers; i++)
         report->nameserver[report->nameservers++] = machine->server[i].address;
     if (machine->names != NULL)

@@ -30,6 +30,7 @@ struct machine {
     struct datapath_server server[DATAPATH_SERVERS_MAX]; /* name servers whose queries pass through us */
     size_t servers;
     struct cidr_set ranges; /* that are routed into the tunnel */
+    const char *without_v6; /* why the cluster's IPv6 ranges are not, though there are some; else NULL */
     struct helper_device device;
     struct names *names;
     struct datapath *datapath;
@@ -42,6 +43,7 @@ struct machine {
 };
 
 struct machine_plan {
+    const char *name;                       /* of this ktvpn */
     const struct cidr_set *services, *pods; /* of the cluster */
     const struct options *options;          /* --also, --exclude, --agent */
     const struct address *peers;            /* of the API server's connections */
@@ -52,9 +54,16 @@ struct machine_plan {
 KT_MUST_USE int machine_look(struct machine *machine, struct error *error);
 KT_MUST_USE int machine_plan(struct machine *machine, const struct machine_plan *plan, struct error *error);
 
-/* The tunnel must be UP. on_failed: the device is gone. After an error: machine_leave(). */
-KT_MUST_USE int machine_join(struct machine *machine, struct uv_loop_s *loop, struct helper *helper,
-                             struct tunnel *tunnel, const char *name_space, struct error *error);
+struct machine_join {
+    struct uv_loop_s *loop;
+    struct helper *helper;
+    struct tunnel *tunnel;
+    const char *name, *name_space; /* of this ktvpn; of the cluster */
+};
+/* The tunnel must be UP. IPv6 takes part if the cluster has ranges of it, the agent can, and it is not switched off on
+ * this machine; if only the latter two are missing, machine->without_v6 says which, and the rest goes on without it.
+ * on_failed: the device is gone. After an error: machine_leave(). */
+KT_MUST_USE int machine_join(struct machine *machine, const struct machine_join *join, struct error *error);
 /* Asks this machine's name server for a cluster name; on_verified gets 0, -ENOENT, -ETIMEDOUT ... later. -ENOTSUP: no
  * name server's queries pass through us, on_verified does not come. */
 KT_MUST_USE int machine_verify(struct machine *machine);

@@ -12,6 +12,7 @@
 #include "common/mem.h"
 
 #define DNS_ID_SIZE 4
+#define FEATURES (WIRE_FEATURE_IPV4 | WIRE_FEATURE_IPV6 | WIRE_FEATURE_AEGIS256)
 
 const char *path_end_text(enum wire_reason reason)
 {
@@ -64,9 +65,17 @@ bool path_is_stranger(const struct path *path, int error)
            error == -EKEYREJECTED;
 }
 
+/* An agent that speaks no IPv6 may be in a pod that has it: what it tells counts only if both sides can. */
+static bool has_v6(const struct path *path)
+{
+    return (path->carrier.features & WIRE_FEATURE_IPV6) != 0;
+}
+
 static int send_open(struct path *path)
 {
     uint8_t body[sizeof path->open];
+    if (!has_v6(path))
+        path->open.v6 = (struct address){.family = ADDRESS_NONE};
     int size = wire_put_open(body, sizeof body, &path->open);
     if (size < 0)
         return size;
@@ -89,6 +98,8 @@ static int on_accept(struct path *path, const struct carrier_record *record)
     int rc = wire_get_accept(&accept, record->body, record->size);
     if (rc != 0)
         return -EPROTO;
+    if (!has_v6(path))
+        accept.abilities &= ~(uint32_t)(WIRE_CAN_IPV6 | WIRE_CAN_PING_V6);
     path->state = PATH_ACCEPTED;
     path->ops->on_accept(path->context, path, &accept);
     return 0;
@@ -154,8 +165,7 @@ static const struct pump_ops pump_ops = {
 
 static int start_handshake(struct path *path)
 {
-    int rc = carrier_init(&path->carrier, path->keys, path->agent, WIRE_FEATURE_IPV4 | WIRE_FEATURE_AEGIS256,
-                          uv_now(path->loop));
+    int rc = carrier_init(&path->carrier, path->keys, path->agent, FEATURES, uv_now(path->loop));
     if (rc != 0)
         return rc;
     path->state = PATH_HANDSHAKE;

@@ -50,6 +50,8 @@ static void add_addresses(cJSON *object, const struct report *report)
     cJSON *addresses = cJSON_AddArrayToObject(object, "addresses");
     if (report->v4 != NULL)
         add_item(addresses, address_print(report->v4, text));
+    if (report->v6 != NULL && report->has_v6)
+        add_item(addresses, address_print(report->v6, text));
     cJSON *ranges = cJSON_AddArrayToObject(object, "ranges");
     for (size_t i = 0; i < report->ranges->count; i++)
         add_item(ranges, cidr_print(&report->ranges->range[i], text));

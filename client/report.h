@@ -15,8 +15,9 @@ struct report {
         *name_space;                                  /* state: "starting", "connected", "stalled", "leaving" */
     const char *pod, *node, *device, *cluster_domain; /* "" or NULL: not known yet */
     const char *services_from, *pods_from;
-    const char *since; /* RFC 3339, UTC; NULL: not connected yet */
-    const struct address *v4;
+    const char *since;             /* RFC 3339, UTC; NULL: not connected yet */
+    const struct address *v4, *v6; /* of the session; v6 only with has_v6 */
+    bool has_v6;                   /* the device has it */
     struct address nameserver[REPORT_SERVERS_MAX];
     size_t nameservers;
     const struct cidr_set *ranges;

@@ -90,6 +90,7 @@ static void print_item(FILE *out, const cJSON *item)
     (void)fprintf(out, "  %-12s %s\n", "namespace", text_of(item, "namespace"));
     (void)fprintf(out, "  %-12s %s on %s\n", "agent", text_of(agent, "pod"), text_of(agent, "node"));
     (void)fprintf(out, "  %-12s %s\n", "device", text_of(item, "device"));
+    print_list(out, "addresses", cJSON_GetObjectItemCaseSensitive(item, "addresses"));
     print_list(out, "ranges", cJSON_GetObjectItemCaseSensitive(item, "ranges"));
     print_list(out, "nameservers", cJSON_GetObjectItemCaseSensitive(item, "nameservers"));
     const cJSON *carriers = cJSON_GetObjectItemCaseSensitive(item, "carriers"), *carrier;

@@ -346,7 +346,7 @@ static const struct path_ops path_ops = {.on_accept = on_path_accept,
 
 static int start_path(struct tunnel *tunnel, uint8_t slot, uint64_t deadline_ms)
 {
-    struct wire_open open = {.mtu = tunnel->mtu, .v4 = tunnel->session.v4, .slot = slot};
+    struct wire_open open = {.mtu = tunnel->mtu, .v4 = tunnel->session.v4, .v6 = tunnel->session.v6, .slot = slot};
     memcpy(open.name, tunnel->name, sizeof open.name);
     struct path_options options = {.loop = tunnel->loop,
                                    .keys = &tunnel->keys,

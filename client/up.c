@@ -194,6 +194,7 @@ static char *on_status(void *context)
     machine_report(&up->machine, &report);
     if (up->tunnel != NULL) {
         report.v4 = tunnel_v4(up->tunnel);
+        report.v6 = tunnel_v6(up->tunnel);
         tunnel_info(up->tunnel, &report.tunnel);
         const struct wire_accept *accept = tunnel_accept(up->tunnel);
         if (accept != NULL && (accept->abilities & WIRE_CAN_PING_V4) == 0)
@@ -213,8 +214,11 @@ static void on_down(void *context)
 static int plan(struct up *up, const struct cluster_ranges *found, struct error *error)
 {
     struct address peer[UP_PEERS_MAX];
-    struct machine_plan wish = {
-        .services = &found->services, .pods = &found->pods, .options = up->options, .peers = peer};
+    struct machine_plan wish = {.name = up->who.instance.name,
+                                .services = &found->services,
+                                .pods = &found->pods,
+                                .options = up->options,
+                                .peers = peer};
     if (up->cluster != NULL)
         wish.peers_count = api_peers(cluster_api(up->cluster), peer, UP_PEERS_MAX);
     return machine_plan(&up->machine, &wish, error);
@@ -281,8 +285,12 @@ static void on_session(struct up *up)
 {
     struct error error;
     progress_step(&up->progress, now_ms(up), "network device and routes");
-    if (learn_ranges(up, &error) != 0 ||
-        machine_join(&up->machine, &up->loop, up->helper, up->tunnel, up->who.name_space, &error) != 0) {
+    struct machine_join join = {.loop = &up->loop,
+                                .helper = up->helper,
+                                .tunnel = up->tunnel,
+                                .name = up->who.instance.name,
+                                .name_space = up->who.name_space};
+    if (learn_ranges(up, &error) != 0 || machine_join(&up->machine, &join, &error) != 0) {
         fail(up, &error);
         return;
     }
@@ -290,6 +298,8 @@ static void on_session(struct up *up)
     if (rc != 0)
         progress_say(&up->progress, "warning: short names will not resolve: %s", strerror(-rc));
     up->names_are_known = up->cluster == NULL || rc != 0;
+    if (up->machine.without_v6 != NULL)
+        progress_say(&up->progress, "warning: %s", up->machine.without_v6);
     progress_rename(&up->progress, "%s: %zu ranges routed", up->machine.device.name, up->machine.ranges.count);
     up->state = UP_VERIFYING;
     progress_step(&up->progress, now_ms(up), "names: a live query to this machine's name server");

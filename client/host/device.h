@@ -22,6 +22,8 @@ KT_MUST_USE int device_open_file(void);
 KT_MUST_USE int device_create(int fd, char name[static DEVICE_NAME_MAX], unsigned *index);
 /* MTU and queue; no link-local address, so that the kernel sends no router solicitations into the tunnel. Then up. */
 KT_MUST_USE int device_bring_up(struct rtnl *rtnl, unsigned index, uint16_t mtu);
+/* What `ip link` shows beside the device: whose it is. Empty: none. */
+KT_MUST_USE int device_set_alias(struct rtnl *rtnl, unsigned index, const char *alias);
 /* A /32 or /128. */
 KT_MUST_USE int device_add_address(struct rtnl *rtnl, unsigned index, const struct address *address);
 /* Main table. `source` becomes the preferred source address. -EEXIST: the same range has a route already; -ESRCH:

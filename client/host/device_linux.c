@@ -65,6 +65,16 @@ int device_bring_up(struct rtnl *rtnl, unsigned index, uint16_t mtu)
     return rtnl_call(rtnl, &message, NULL, NULL);
 }
 
+int device_set_alias(struct rtnl *rtnl, unsigned index, const char *alias)
+{
+    struct rtnl_message message;
+    if (alias[0] == '\0')
+        return 0;
+    (void)begin_link(&message, index);
+    rtnl_put(&message, IFLA_IFALIAS, alias, strlen(alias));
+    return rtnl_call(rtnl, &message, NULL, NULL);
+}
+
 int device_add_address(struct rtnl *rtnl, unsigned index, const struct address *address)
 {
     struct rtnl_message message;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -23,27 +24,24 @@ static int say_file(struct error *error, int rc)
         return error_set(
             error, EXIT_CODE_MACHINE, rc,
             "this machine has no TUN device (/dev/net/tun: %s): load it with `sudo modprobe tun`, or give it to the "
-            "container (--device /dev/net/tun); " HELPER_WAYS_WITHOUT,
+            "container (--device /dev/net/tun)",
             strerror(-rc));
     case EACCES:
     case EPERM:
-        return error_set(
-            error, EXIT_CODE_MACHINE, rc,
-            "/dev/net/tun may not be opened (%s): run `sudo ktvpn up`, or let this user open it "
-            "(`sudo chmod 0666 /dev/net/tun`; in a container: --device /dev/net/tun); " HELPER_WAYS_WITHOUT,
-            strerror(-rc));
-    default:
-        return error_set(error, EXIT_CODE_MACHINE, rc, "cannot open /dev/net/tun: %s; " HELPER_WAYS_WITHOUT,
+        return error_set(error, EXIT_CODE_MACHINE, rc,
+                         "/dev/net/tun may not be opened (%s): run `sudo ktvpn up`, or let this user open it "
+                         "(`sudo chmod 0666 /dev/net/tun`; in a container: --device /dev/net/tun)",
                          strerror(-rc));
+    default:
+        return error_set(error, EXIT_CODE_MACHINE, rc, "cannot open /dev/net/tun: %s", strerror(-rc));
     }
 }
 
 static int say_no_right(struct error *error)
 {
-    return error_set(
-        error, EXIT_CODE_MACHINE, -EPERM,
-        "a TUN device needs CAP_NET_ADMIN: run `sudo ktvpn up`, or allow it once with `sudo setcap "
-        "cap_net_admin+ep $(command -v ktvpn)` (in a container: --cap-add NET_ADMIN); " HELPER_WAYS_WITHOUT);
+    return error_set(error, EXIT_CODE_MACHINE, -EPERM,
+                     "a TUN device needs CAP_NET_ADMIN: run `sudo ktvpn up`, or allow it once with `sudo setcap "
+                     "cap_net_admin+ep $(command -v ktvpn)` (in a container: --cap-add NET_ADMIN)");
 }
 
 static int say(struct error *error, const struct helper_answer *answer)
@@ -55,8 +53,7 @@ static int say(struct error *error, const struct helper_answer *answer)
     case HELPER_STEP_CREATE:
         if (rc == -EPERM)
             return say_no_right(error);
-        return error_set(error, EXIT_CODE_MACHINE, rc, "cannot make the TUN device: %s; " HELPER_WAYS_WITHOUT,
-                         strerror(-rc));
+        return error_set(error, EXIT_CODE_MACHINE, rc, "cannot make the TUN device: %s", strerror(-rc));
     case HELPER_STEP_IDENTITY:
         return error_set(error, EXIT_CODE_MACHINE, rc, "the helper cannot give up root's rights: %s", strerror(-rc));
     case HELPER_STEP_LINK:
@@ -195,12 +192,13 @@ void helper_stop(struct helper *helper)
     *helper = (struct helper){.fd = -1};
 }
 
-int helper_open_tun(struct helper *helper, struct helper_device *device, uint16_t mtu, const struct address *v4,
-                    const struct address *v6, struct error *error)
+int helper_open_tun(struct helper *helper, struct helper_device *device, const struct helper_tun *tun,
+                    struct error *error)
 {
-    struct helper_request request = {.operation = HELPER_OPEN_TUN, .mtu = mtu, .v4 = *v4, .v6 = *v6};
+    struct helper_request request = {.operation = HELPER_OPEN_TUN, .mtu = tun->mtu, .v4 = tun->v4, .v6 = tun->v6};
     struct helper_answer answer = {.rc = -EPIPE};
     int fd;
+    (void)snprintf(request.alias, sizeof request.alias, "%s", tun->alias);
     int rc = ask(helper, &request, &answer, &fd, error);
     if (rc != 0)
         return rc;
@@ -211,6 +209,15 @@ int helper_open_tun(struct helper *helper, struct helper_device *device, uint16_
     *device = (struct helper_device){.fd = fd, .index = answer.index, .has_v6 = answer.has_v6 != 0};
     memcpy(device->name, answer.name, sizeof device->name - 1);
     return 0;
+}
+
+int helper_restore_tun(struct helper *helper, struct error *error)
+{
+    struct helper_request request = {.operation = HELPER_RESTORE_TUN};
+    struct helper_answer answer = {.rc = -EPIPE};
+    int fd;
+    int rc = ask(helper, &request, &answer, &fd, error);
+    return rc != 0 || answer.rc == 0 ? rc : say(error, &answer);
 }
 
 static int change_route(struct helper *helper, enum helper_operation operation, const struct cidr *to,

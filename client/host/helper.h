@@ -28,11 +28,6 @@ struct helper {
     int pid;
 };
 
-/* The ways without privilege, the end of each text that says that there is none: in one place, because they come later.
- */
-#define HELPER_WAYS_WITHOUT \
-    "the ways without it, `ktvpn run`, `ktvpn forward` and `ktvpn proxy`, are not part of this version yet"
-
 /* Forks the helper, makes the device (without addresses, and down) and drops the parent's privileges. On an error
  * nothing is left; the parent may have lost its privileges, and should exit. -EPERM without CAP_NET_ADMIN, -ENOENT,
  * -EACCES, -ENODEV of /dev/net/tun, ...: `error` says what to do. */
@@ -46,10 +41,18 @@ struct helper_device {
     unsigned index;
     bool has_v6; /* false: `v6` was none, or IPv6 is switched off on this machine; then its routes are -EAFNOSUPPORT */
 };
-/* Sets MTU, txqueuelen and addresses (family ADDRESS_NONE: none), brings the device up and takes it over. A second call
- * is -EBUSY. -EPIPE: the helper is gone, as for all below. */
-KT_MUST_USE int helper_open_tun(struct helper *helper, struct helper_device *device, uint16_t mtu,
-                                const struct address *v4, const struct address *v6, struct error *error);
+struct helper_tun {
+    uint16_t mtu;
+    struct address v4, v6; /* family ADDRESS_NONE: none */
+    const char *alias;     /* whose device it is, for other programs' eyes: a ktvpn's name */
+};
+/* Sets MTU, txqueuelen, alias and addresses, brings the device up and takes it over. A second call is -EBUSY. -EPIPE:
+ * the helper is gone, as for all below. */
+KT_MUST_USE int helper_open_tun(struct helper *helper, struct helper_device *device, const struct helper_tun *tun,
+                                struct error *error);
+/* Somebody has set the device down, and with that its routes and its IPv6 address are gone: up again, with the address.
+ * The routes are the caller's to add. */
+KT_MUST_USE int helper_restore_tun(struct helper *helper, struct error *error);
 /* Routes through the device, main table, with the device's address of the family as the preferred source. -EEXIST: the
  * same range has a route already. Removing what is not there is -ESRCH. */
 KT_MUST_USE int helper_add_route(struct helper *helper, const struct cidr *to, struct error *error);

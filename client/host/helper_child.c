@@ -31,7 +31,8 @@ struct child {
     int tun; /* -1: handed over */
     char name[DEVICE_NAME_MAX];
     unsigned index;
-    struct address v4, v6;
+    uint16_t mtu;
+    struct address v4, v6; /* that the device was given */
     size_t routes;
 };
 
@@ -116,15 +117,32 @@ static struct helper_answer open_tun(struct child *child, const struct helper_re
 {
     if (child->tun < 0)
         return failed(HELPER_STEP_LINK, -EBUSY);
-    int rc = device_bring_up(&child->rtnl, child->index, request->mtu);
+    int rc = device_set_alias(&child->rtnl, child->index, request->alias);
+    if (rc == 0)
+        rc = device_bring_up(&child->rtnl, child->index, request->mtu);
     if (rc != 0)
         return failed(HELPER_STEP_LINK, rc);
     rc = add_addresses(child, request);
     if (rc != 0)
         return failed(HELPER_STEP_ADDRESS, rc);
+    child->mtu = request->mtu;
     struct helper_answer done = {.index = child->index, .has_v6 = child->v6.family == ADDRESS_V6};
     memcpy(done.name, child->name, sizeof done.name);
     return done;
+}
+
+/* IPv4 addresses outlive a device that is set down, IPv6 addresses and all routes do not. */
+static struct helper_answer restore_tun(struct child *child)
+{
+    if (child->tun >= 0)
+        return failed(HELPER_STEP_LINK, -ENODEV);
+    int rc = device_bring_up(&child->rtnl, child->index, child->mtu);
+    if (rc != 0)
+        return failed(HELPER_STEP_LINK, rc);
+    child->routes = 0;
+    if (child->v6.family == ADDRESS_V6)
+        rc = device_add_address(&child->rtnl, child->index, &child->v6);
+    return failed(HELPER_STEP_ADDRESS, rc == -EEXIST ? 0 : rc);
 }
 
 /* The device is the parent's now, has an address of the family, and room for one route more. */
@@ -174,7 +192,12 @@ static int serve(struct child *child, const void *data, size_t size)
         }
         return rc;
     }
-    result = request.operation == HELPER_ADD_ROUTE ? add_route(child, &request.to) : remove_route(child, &request.to);
+    if (request.operation == HELPER_RESTORE_TUN)
+        result = restore_tun(child);
+    else if (request.operation == HELPER_ADD_ROUTE)
+        result = add_route(child, &request.to);
+    else
+        result = remove_route(child, &request.to);
     return answer(&result, -1);
 }
 

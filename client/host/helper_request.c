@@ -28,6 +28,18 @@ static bool is_range(const struct cidr *cidr)
     return address_equal(&around.address, &cidr->address);
 }
 
+/* A ktvpn's name, and zeros to the end. */
+static bool is_alias(const char alias[static HELPER_ALIAS_MAX])
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t size = strnlen(alias, HELPER_ALIAS_MAX);
+    if (size == HELPER_ALIAS_MAX || strspn(alias, allowed) != size)
+        return false;
+    while (size < HELPER_ALIAS_MAX && alias[size] == '\0')
+        size++;
+    return size == HELPER_ALIAS_MAX;
+}
+
 int helper_request_check(struct helper_request *out, const void *data, size_t size)
 {
     struct helper_request request;
@@ -37,7 +49,9 @@ int helper_request_check(struct helper_request *out, const void *data, size_t si
     bool is_valid = false;
     if (request.operation == HELPER_OPEN_TUN)
         is_valid = request.mtu >= HELPER_MTU_MIN && is_own_address(&request.v4, ADDRESS_V4) &&
-                   is_own_address(&request.v6, ADDRESS_V6);
+                   is_own_address(&request.v6, ADDRESS_V6) && is_alias(request.alias);
+    else if (request.operation == HELPER_RESTORE_TUN)
+        is_valid = true;
     else if (request.operation == HELPER_ADD_ROUTE || request.operation == HELPER_REMOVE_ROUTE)
         is_valid = is_range(&request.to);
     if (!is_valid)

@@ -12,13 +12,16 @@
 #define HELPER_ROUTES_MAX 4096 /* of one device */
 #define HELPER_MTU_MIN 1280    /* RFC 8200 5 */
 
-enum helper_operation { HELPER_OPEN_TUN = 1, HELPER_ADD_ROUTE = 2, HELPER_REMOVE_ROUTE = 3 };
+#define HELPER_ALIAS_MAX 64 /* with its NUL */
+
+enum helper_operation { HELPER_OPEN_TUN = 1, HELPER_ADD_ROUTE = 2, HELPER_REMOVE_ROUTE = 3, HELPER_RESTORE_TUN = 4 };
 
 struct helper_request {
     uint32_t operation;
-    uint16_t mtu;          /* HELPER_OPEN_TUN */
-    struct address v4, v6; /* HELPER_OPEN_TUN; family ADDRESS_NONE: none */
-    struct cidr to;        /* the others */
+    uint16_t mtu;                 /* HELPER_OPEN_TUN */
+    struct address v4, v6;        /* HELPER_OPEN_TUN; family ADDRESS_NONE: none */
+    struct cidr to;               /* the routes */
+    char alias[HELPER_ALIAS_MAX]; /* HELPER_OPEN_TUN: letters, digits, ". _ -", then zeros; empty: none */
 };
 
 /* What failed, so that the parent can say it in words. */

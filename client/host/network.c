@@ -5,6 +5,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "client/host/rtnl.h"
@@ -180,6 +181,36 @@ int network_read(struct network *network, struct error *error)
         log_warning("network: more than %d routes: overlaps with the others are not seen", NETWORK_ROUTES_MAX);
     return rc == 0 ? 0
                    : error_set(error, EXIT_CODE_MACHINE, rc, "cannot read this machine's routes: %s", strerror(-rc));
+}
+
+static void on_link(void *context, const struct nlmsghdr *message)
+{
+    char *alias = context;
+    const struct nlattr *attribute;
+    if (message->nlmsg_type != RTM_NEWLINK || mnl_nlmsg_get_payload_len(message) < sizeof(struct ifinfomsg))
+        return;
+    mnl_attr_for_each(attribute, message, sizeof(struct ifinfomsg))
+    {
+        if (mnl_attr_get_type(attribute) == IFLA_IFALIAS && mnl_attr_get_payload_len(attribute) > 0)
+            (void)snprintf(alias, NETWORK_ALIAS_MAX, "%.*s", (int)mnl_attr_get_payload_len(attribute),
+                           (const char *)mnl_attr_get_payload(attribute));
+    }
+}
+
+void network_alias(char out[static NETWORK_ALIAS_MAX], const char *device)
+{
+    struct rtnl rtnl;
+    struct rtnl_message message;
+    out[0] = '\0';
+    unsigned index = if_nametoindex(device);
+    if (index == 0 || rtnl_open(&rtnl) != 0)
+        return;
+    struct ifinfomsg *head = rtnl_begin(&message, RTM_GETLINK, 0, sizeof *head);
+    head->ifi_index = (int)index;
+    int rc = rtnl_call(&rtnl, &message, on_link, out);
+    rtnl_close(&rtnl);
+    if (rc != 0)
+        out[0] = '\0';
 }
 
 static void on_egress(void *context, const struct nlmsghdr *message)

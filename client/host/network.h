@@ -10,6 +10,7 @@
 
 #define NETWORK_ROUTES_MAX 512
 #define NETWORK_DEVICE_MAX 16
+#define NETWORK_ALIAS_MAX 64
 
 struct network_route {
     struct cidr to;
@@ -24,6 +25,9 @@ struct network {
 
 /* Beyond NETWORK_ROUTES_MAX the table is cut, with a warning in the log. */
 KT_MUST_USE int network_read(struct network *network, struct error *error);
+
+/* The alias of a device, as `ip link` shows it; "" without one. */
+void network_alias(char out[static NETWORK_ALIAS_MAX], const char *device);
 
 /* The device and gateway by which `to` leaves now (RTM_GETROUTE); "lo" for the machine's own addresses. out->to is `to`
  * alone. -ENETUNREACH. */

@@ -102,6 +102,23 @@ static const char *name_range(const struct cidr *piece, const struct ranges_wish
     return "the cluster's pod range";
 }
 
+static int refuse_other_ktvpn(const char *whose, const char *ours, const struct network_route *route, const char *part,
+                              const struct ranges_wish *wish, struct error *error)
+{
+    char theirs[CIDR_STRLEN], other[NETWORK_ALIAS_MAX] = "";
+    cidr_print(&route->to, theirs);
+    if (wish->name_of != NULL)
+        wish->name_of(other, route->device);
+    bool is_known = other[0] != '\0';
+    return error_set(
+        error, EXIT_CODE_CONFLICT, -EADDRINUSE,
+        "%s %s overlaps %s, which another ktvpn%s%s%s holds (device %s): end that one with `ktvpn down%s%s`, "
+        "or keep the range out of %s%s%s with --exclude %s",
+        whose, ours, theirs, is_known ? ", '" : "", other, is_known ? "'," : "", route->device, is_known ? " " : "",
+        other, wish->name != NULL ? "'" : "this one", wish->name != NULL ? wish->name : "",
+        wish->name != NULL ? "'" : "", part);
+}
+
 static int refuse(const struct cidr *piece, const struct network_route *route, const struct ranges_wish *wish,
                   bool is_named, struct error *error)
 {
@@ -114,11 +131,7 @@ static int refuse(const struct cidr *piece, const struct network_route *route, c
     cidr_print(&route->to, theirs);
     address_print(&route->gateway, gateway);
     if (is_other_ktvpn(route))
-        return error_set(error, EXIT_CODE_CONFLICT, -EADDRINUSE,
-                         "%s %s overlaps %s, which another ktvpn holds (device %s): end that one with `ktvpn down`, or "
-                         "keep the range "
-                         "out of this one with --exclude %s",
-                         whose, ours, theirs, route->device, part);
+        return refuse_other_ktvpn(whose, ours, route, part, wish, error);
     bool is_connected = route->gateway.family == ADDRESS_NONE;
     bool may_be_named = !is_named && route->to.prefix < range->prefix;
     return error_set(error, EXIT_CODE_CONFLICT, -EADDRINUSE,

@@ -25,10 +25,13 @@
 #define RANGES_OUTSIDE_MAX 64
 
 struct ranges_wish {
+    const char *name;                       /* of this ktvpn, for texts */
     const struct cidr_set *services, *pods; /* the cluster's */
     const struct cidr_set *also, *exclude;  /* the user's; may be NULL */
     const struct address *outside;          /* at most RANGES_OUTSIDE_MAX */
     size_t outside_count;
+    /* The name of the other ktvpn whose device this is; "": not known. NULL: nobody knows. */
+    void (*name_of)(char out[static NETWORK_ALIAS_MAX], const char *device);
 };
 
 /* 0 and the set. -EADDRINUSE: refused as above: both ranges, the device (of another ktvpn too) and the option that

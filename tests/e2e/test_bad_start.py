@@ -113,9 +113,9 @@ def test_x2_not_to_be_trusted(cluster, tmp_path, what, word):
 
 def test_x5_no_tun(cluster):
     hide = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /dev/net && exec "$@"', "sh"]
-    refused(kubeconfig=cluster.kubeconfig, prefix=hide, code=9, words=["/dev/net/tun", "run", "forward", "proxy"])
+    refused(kubeconfig=cluster.kubeconfig, prefix=hide, code=9, words=["/dev/net/tun", "modprobe tun", "--device"])
 
 
 def test_x5_no_capability(cluster, tmp_path):
     drop = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
-    refused(kubeconfig=cluster.kubeconfig, prefix=drop, code=9, words=["CAP_NET_ADMIN", "run", "forward", "proxy"])
+    refused(kubeconfig=cluster.kubeconfig, prefix=drop, code=9, words=["CAP_NET_ADMIN", "sudo ktvpn up", "setcap", "--cap-add"])

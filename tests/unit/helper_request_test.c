@@ -48,6 +48,22 @@ static void right_ones_are_taken(void **state)
     assert_int_equal(check_route("fd00::/64"), 0);
 }
 
+static void aliases(void **state)
+{
+    (void)state;
+    struct helper_request request = {.operation = HELPER_OPEN_TUN, .mtu = 65000};
+    memcpy(request.alias, "kubernetes-admin_kt.1", 22);
+    assert_int_equal(check(&request), 0);
+    request.alias[30] = 'x'; /* behind the end */
+    assert_int_equal(check(&request), -EBADMSG);
+    memset(request.alias, 'x', sizeof request.alias); /* no end */
+    assert_int_equal(check(&request), -EBADMSG);
+    request.alias[sizeof request.alias - 1] = '\0';
+    assert_int_equal(check(&request), 0);
+    request.alias[3] = '\n';
+    assert_int_equal(check(&request), -EBADMSG);
+}
+
 static void wrong_addresses_are_refused(void **state)
 {
     (void)state;
@@ -95,7 +111,7 @@ static void wrong_sizes_and_operations_are_refused(void **state)
     assert_int_equal(out.operation, HELPER_OPEN_TUN);
     for (uint32_t operation = 0; operation < 300; operation++) {
         request.operation = operation;
-        if (operation != HELPER_OPEN_TUN)
+        if (operation != HELPER_OPEN_TUN && operation != HELPER_RESTORE_TUN)
             assert_int_equal(check(&request), -EBADMSG);
     }
     request.operation = UINT32_MAX;
@@ -106,6 +122,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(right_ones_are_taken),
+        cmocka_unit_test(aliases),
         cmocka_unit_test(wrong_addresses_are_refused),
         cmocka_unit_test(wrong_ranges_are_refused),
         cmocka_unit_test(wrong_sizes_and_operations_are_refused),

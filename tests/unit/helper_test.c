@@ -145,9 +145,9 @@ static void start(struct helper *helper)
 
 static void open_tun(struct helper *helper, struct helper_device *device)
 {
-    struct address v4 = v4_of("198.18.0.2"), v6 = v4_of("fd00::2");
+    struct helper_tun tun = {.mtu = 65000, .v4 = v4_of("198.18.0.2"), .v6 = v4_of("fd00::2"), .alias = "kt.1"};
     struct error error = {.text = ""};
-    int rc = helper_open_tun(helper, device, 65000, &v4, &v6, &error);
+    int rc = helper_open_tun(helper, device, &tun, &error);
     if (rc != 0)
         (void)fprintf(stderr, "%d: %s\n", rc, error.text);
     CHECK(rc == 0);
@@ -387,6 +387,49 @@ static int raw(const struct helper *helper, const void *data, size_t size)
     return answer.rc;
 }
 
+/* Somebody else sets the device down in between. */
+static void be_set_down(int fd)
+{
+    struct helper helper;
+    struct helper_device device;
+    struct error error;
+    int answer;
+    start(&helper);
+    open_tun(&helper, &device);
+    route(&helper, "10.222.0.0/16", 0);
+    tell(fd, 0);
+    CHECK(read(fd, &answer, sizeof answer) == sizeof answer);
+    CHECK(helper_restore_tun(&helper, &error) == 0);
+    route(&helper, "10.222.0.0/16", 0);
+    route(&helper, "fd00:222::/112", 0);
+    CHECK(helper_restore_tun(&helper, &error) == 0); /* nothing was wrong: nothing changes */
+    tell(fd, 0);
+    wait_for_release(fd);
+    helper_stop(&helper);
+    (void)close(device.fd);
+}
+
+static void is_restored_after_it_was_set_down(void **state)
+{
+    (void)state;
+    struct netns netns;
+    struct holder holder;
+    int go = 1;
+    netns_enter(&netns);
+    hold(&holder, be_set_down);
+    assert_int_equal(told(&holder), 0);
+    assert_true(says("ip link show dev ktvpn0", "alias kt.1"));
+    run("ip link set ktvpn0 down");
+    assert_false(says("ip route", "ktvpn0"));
+    assert_int_equal(write(holder.fd, &go, sizeof go), sizeof go);
+    assert_int_equal(told(&holder), 0);
+    assert_true(says("ip route", "10.222.0.0/16 dev ktvpn0"));
+    assert_true(says("ip -6 route get fd00:222::1", "src fd00::2"));
+    assert_true(says("ip -4 addr show dev ktvpn0", "198.18.0.2/32"));
+    release(&holder);
+    netns_leave(&netns);
+}
+
 static void be_hostile(int fd)
 {
     static uint8_t junk[9000];
@@ -408,10 +451,14 @@ static void be_hostile(int fd)
             junk[k] = (uint8_t)rand();
         CHECK(raw(&helper, junk, sizeof early) == -EBADMSG);
     }
-    struct address none = {.family = ADDRESS_NONE}, v4 = v4_of("198.18.0.2");
-    CHECK(helper_open_tun(&helper, &device, 100, &v4, &none, &error) == -EBADMSG);
+    struct helper_tun tun = {.mtu = 100, .v4 = v4_of("198.18.0.2"), .alias = ""};
+    CHECK(helper_restore_tun(&helper, &error) == -ENODEV);
+    CHECK(helper_open_tun(&helper, &device, &tun, &error) == -EBADMSG);
+    tun.mtu = 65000, tun.alias = "no name";
+    CHECK(helper_open_tun(&helper, &device, &tun, &error) == -EBADMSG);
     open_tun(&helper, &device);
-    CHECK(helper_open_tun(&helper, &second, 65000, &v4, &none, &error) == -EBUSY);
+    tun.alias = "";
+    CHECK(helper_open_tun(&helper, &second, &tun, &error) == -EBUSY);
     route(&helper, "10.222.0.0/16", 0);
     route(&helper, "10.222.0.0/16", -EEXIST);
     route(&helper, "10.223.0.0/16", 0);
@@ -579,8 +626,8 @@ static void expect_failure(int want)
     CHECK(helper_start(&helper, &error) == want);
     CHECK(error.code == EXIT_CODE_MACHINE);
     CHECK(helper.fd == -1 && helper.pid <= 0);
-    CHECK(strstr(error.text, "`ktvpn run`") != NULL && strstr(error.text, "forward") != NULL);
-    CHECK(strstr(error.text, "proxy") != NULL && strlen(error.text) < ERROR_TEXT_MAX - 1);
+    CHECK(strstr(error.text, "sudo ") != NULL && strstr(error.text, "container") != NULL);
+    CHECK(strlen(error.text) < ERROR_TEXT_MAX - 1);
     CHECK(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
 }
 
@@ -658,6 +705,7 @@ int main(void)
         cmocka_unit_test(root_without_sudo_loses_all_capabilities),
         cmocka_unit_test(sudo_makes_both_the_user),
         cmocka_unit_test(bad_sudo_ids_are_refused),
+        cmocka_unit_test(is_restored_after_it_was_set_down),
         cmocka_unit_test(hostile_requests_change_nothing),
         cmocka_unit_test(a_machine_without_ipv6_is_fine),
         cmocka_unit_test(routes_have_a_ceiling),

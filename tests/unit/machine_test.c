@@ -29,7 +29,7 @@ struct bed {
     struct report report;
 
     /* the tunnel */
-    struct address v4;
+    struct address v4, v6;
     struct wire_accept accept;
     bool has_accept, answers_names;
     int packets;
@@ -49,6 +49,11 @@ static struct bed *bed;
 const struct address *tunnel_v4(const struct tunnel *tunnel KT_UNUSED)
 {
     return &bed->v4;
+}
+
+const struct address *tunnel_v6(const struct tunnel *tunnel KT_UNUSED)
+{
+    return &bed->v6;
 }
 
 const struct wire_accept *tunnel_accept(const struct tunnel *tunnel KT_UNUSED)
@@ -81,24 +86,28 @@ int tunnel_ask_dns(struct tunnel *tunnel KT_UNUSED, uint32_t id, const uint8_t *
 
 /* --- in place of helper.c ----------------------------------------------------------------------------------------- */
 
-int helper_open_tun(struct helper *helper KT_UNUSED, struct helper_device *device, uint16_t mtu,
-                    const struct address *v4, const struct address *v6, struct error *error)
+int helper_open_tun(struct helper *helper KT_UNUSED, struct helper_device *device, const struct helper_tun *tun,
+                    struct error *error)
 {
-    assert_int_equal(v6->family, ADDRESS_NONE);
     if (bed->open_rc != 0)
         return error_set(error, EXIT_CODE_MACHINE, bed->open_rc, "no device");
     device->fd = device_open_file();
     assert_true(device->fd >= 0);
     assert_int_equal(device_create(device->fd, device->name, &device->index), 0);
-    assert_int_equal(device_bring_up(&bed->rtnl, device->index, mtu), 0);
-    assert_int_equal(device_add_address(&bed->rtnl, device->index, v4), 0);
+    assert_int_equal(device_set_alias(&bed->rtnl, device->index, tun->alias), 0);
+    assert_int_equal(device_bring_up(&bed->rtnl, device->index, tun->mtu), 0);
+    assert_int_equal(device_add_address(&bed->rtnl, device->index, &tun->v4), 0);
+    device->has_v6 = tun->v6.family == ADDRESS_V6 && device_add_address(&bed->rtnl, device->index, &tun->v6) == 0;
     bed->device = *device;
     return 0;
 }
 
 int helper_add_route(struct helper *helper KT_UNUSED, const struct cidr *to, struct error *error)
 {
-    int rc = ++bed->routes == bed->fail_route ? -EPERM : device_add_route(&bed->rtnl, bed->device.index, to, &bed->v4);
+    int rc = ++bed->routes == bed->fail_route
+                 ? -EPERM
+                 : device_add_route(&bed->rtnl, bed->device.index, to,
+                                    to->address.family == ADDRESS_V6 ? &bed->v6 : &bed->v4);
     return rc == 0 ? 0 : error_set(error, EXIT_CODE_CONFLICT, rc, "no route: %s", strerror(-rc));
 }
 
@@ -171,6 +180,7 @@ static int set_up(void **state KT_UNUSED)
     assert_int_equal(uv_loop_init(&bed->loop), 0);
     assert_int_equal(rtnl_open(&bed->rtnl), 0);
     bed->v4 = address_v4(0xc6120005);
+    assert_int_equal(address_parse(&bed->v6, "fd6b:7476:706e::5"), 0);
     bed->machine.on_verified = on_verified;
     bed->machine.on_failed = on_failed;
     bed->machine.context = bed;
@@ -217,7 +227,8 @@ static int plan(void)
 
 static int join(void)
 {
-    return machine_join(&bed->machine, &bed->loop, NULL, NULL, "ems", &bed->error);
+    struct machine_join wish = {.loop = &bed->loop, .name = "kt", .name_space = "ems"};
+    return machine_join(&bed->machine, &wish, &bed->error);
 }
 
 static void look_plan_and_join(void)
@@ -367,6 +378,90 @@ static void test_no_memory(void **state KT_UNUSED)
     assert_in_range(tries, 4, 100);
 }
 
+/* --- IPv6 --------------------------------------------------------------------------------------------------------- */
+
+static void add_v6_cluster(uint32_t abilities)
+{
+    add(&bed->services, "fd31:222::/112");
+    add(&bed->pods, "fd31:232::/64");
+    bed->has_accept = true;
+    bed->accept.abilities = abilities;
+}
+
+static void test_joins_both_families(void **state KT_UNUSED)
+{
+    add_v6_cluster(WIRE_CAN_IPV6);
+    look_plan_and_join();
+    assert_null(bed->machine.without_v6);
+    assert_true(says("ip -6 addr show dev ktvpn0", "fd6b:7476:706e::5/128"));
+    assert_true(says("ip -6 route", "fd31:222::/112 dev ktvpn0"));
+    assert_true(says("ip -6 route get fd31:232::7", "src fd6b:7476:706e::5"));
+    assert_true(says("ip link show dev ktvpn0", "alias kt"));
+    machine_report(&bed->machine, &bed->report);
+    assert_true(bed->report.has_v6);
+    assert_int_equal(bed->report.warnings, 0);
+}
+
+static bool has_no_v6(void)
+{
+    return !says("ip -6 addr show dev ktvpn0", "inet6") && !says("ip -6 route", "ktvpn0") &&
+           says("ip route", "10.222.0.0/16 dev ktvpn0");
+}
+
+/* Then no name of the cluster can lead to an address that does not answer. */
+static void test_cluster_without_v6(void **state KT_UNUSED)
+{
+    bed->has_accept = true;
+    bed->accept.abilities = WIRE_CAN_IPV6;
+    look_plan_and_join();
+    assert_true(has_no_v6());
+    assert_null(bed->machine.without_v6);
+}
+
+static void test_agent_without_v6(void **state KT_UNUSED)
+{
+    add_v6_cluster(0);
+    look_plan_and_join();
+    assert_true(has_no_v6());
+    assert_non_null(strstr(bed->machine.without_v6, "agent"));
+    machine_report(&bed->machine, &bed->report);
+    assert_false(bed->report.has_v6);
+    assert_ptr_equal(bed->report.warning[0], bed->machine.without_v6);
+}
+
+static void test_machine_without_v6(void **state KT_UNUSED)
+{
+    run("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6");
+    add_v6_cluster(WIRE_CAN_IPV6);
+    look_plan_and_join();
+    assert_true(has_no_v6());
+    assert_non_null(strstr(bed->machine.without_v6, "switched off"));
+}
+
+static void test_plans_around_v6(void **state KT_UNUSED)
+{
+    run("ip addr add 2001:db8::2/64 dev ktt0 nodad && ip route add default via 2001:db8::1");
+    resolv_conf_write(resolv_conf, "nameserver 2001:db8::53\n");
+    look();
+    name(&bed->options.also, "2001:db8::/65");
+    assert_int_equal(address_parse(&bed->peer[0], "2001:db8::6443"), 0);
+    assert_int_equal(plan(), 0);
+    assert_true(is_routed("2001:db8::7"));
+    assert_false(is_routed("2001:db8::6443"));
+    assert_false(is_routed("2001:db8::1"));
+    assert_false(is_routed("2001:db8::53"));
+}
+
+static void test_refuses_the_machines_v6_network(void **state KT_UNUSED)
+{
+    run("ip addr add 2001:db8::2/64 dev ktt0 nodad");
+    look();
+    add(&bed->pods, "2001:db8::/64");
+    assert_int_equal(plan(), -EADDRINUSE);
+    assert_non_null(strstr(bed->error.text, "2001:db8::/64"));
+    assert_non_null(strstr(bed->error.text, "--exclude"));
+}
+
 /* --- names -------------------------------------------------------------------------------------------------------- */
 
 static void learn(const char *a, const char *b, const char *c)
@@ -465,6 +560,12 @@ int main(void)
         TEST(test_name_server_has_a_route_already),
         TEST(test_device_is_deleted),
         TEST(test_no_memory),
+        TEST(test_joins_both_families),
+        TEST(test_cluster_without_v6),
+        TEST(test_agent_without_v6),
+        TEST(test_machine_without_v6),
+        TEST(test_plans_around_v6),
+        TEST(test_refuses_the_machines_v6_network),
         TEST(test_learns_the_domain),
         TEST(test_verifies),
         TEST(test_does_not_verify),

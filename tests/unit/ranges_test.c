@@ -141,6 +141,32 @@ static int plan(struct cidr_set *out, const struct table_case *row, const struct
     return ranges_plan(out, &wish, network, error);
 }
 
+static void name_of(char out[static NETWORK_ALIAS_MAX], const char *device)
+{
+    (void)snprintf(out, NETWORK_ALIAS_MAX, "%s", strcmp(device, "ktvpn7") == 0 ? "staging" : "");
+}
+
+/* C12, X7: both are named, when the other one's name can be had. */
+static void names_the_other_ktvpn(void **state)
+{
+    (void)state;
+    static struct cidr_set services, pods;
+    static struct cidr_set out;
+    struct error error;
+    struct network network = {.route = {{.device = "ktvpn7"}}, .routes = 1};
+    assert_int_equal(cidr_parse(&network.route[0].to, "fd31:222::/112"), 0);
+    struct ranges_wish wish = {
+        .name = "prod", .name_of = name_of, .services = set_of(&services, "fd31:222::/108"), .pods = &pods};
+    assert_int_equal(ranges_plan(&out, &wish, &network, &error), -EADDRINUSE);
+    assert_non_null(strstr(error.text, "another ktvpn, 'staging', holds (device ktvpn7)"));
+    assert_non_null(strstr(error.text, "`ktvpn down staging`"));
+    assert_non_null(strstr(error.text, "out of 'prod' with --exclude fd31:222::/112"));
+    (void)snprintf(network.route[0].device, sizeof network.route[0].device, "ktvpn8");
+    assert_int_equal(ranges_plan(&out, &wish, &network, &error), -EADDRINUSE);
+    assert_non_null(strstr(error.text, "another ktvpn holds (device ktvpn8)"));
+    assert_non_null(strstr(error.text, "`ktvpn down`"));
+}
+
 static void each_row_of_the_table(void **state)
 {
     (void)state;
@@ -230,7 +256,12 @@ static void one_random_case(void)
     network.routes = (size_t)rand() % 3;
     for (size_t i = 0; i < network.routes; i++)
         network.route[i] = (struct network_route){.to = random_range(), .device = "lan0"};
-    struct ranges_wish wish = {&services, &pods, &also, &exclude, outside, KT_ARRAY_LEN(outside)};
+    struct ranges_wish wish = {.services = &services,
+                               .pods = &pods,
+                               .also = &also,
+                               .exclude = &exclude,
+                               .outside = outside,
+                               .outside_count = KT_ARRAY_LEN(outside)};
     int rc = ranges_plan(&out, &wish, &network, &error);
     bool touches = false; /* an address of the cluster that the user did not name, in a connected network */
     for (uint32_t i = 0; i < 256; i++) {
@@ -261,6 +292,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_row_of_the_table),
+        cmocka_unit_test(names_the_other_ktvpn),
         cmocka_unit_test(more_than_the_ceiling_is_refused),
         cmocka_unit_test(random_cases_agree_with_each_address),
     };
