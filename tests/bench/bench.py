@@ -8,8 +8,11 @@ import subprocess
 import sys
 
 import cpu
+import limits
+import others
 import profile_ktvpn
 import table
+import weather
 from paths import Kubectl, Ktvpn, PathError, on_laptop
 
 # name, the load client's test, its flows, the pod's port
@@ -29,6 +32,9 @@ def arguments():
     parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--limits", action="store_true")
+    parser.add_argument("--others", action="store_true")
+    parser.add_argument("--weather", metavar="PROGRAM")
     return parser.parse_args()
 
 
@@ -65,7 +71,10 @@ def run_load(path, test, flows, seconds, port):
     if load.returncode != 0:
         raise PathError(f"{test} {address}: " + (error.strip().splitlines() or [f"exit {load.returncode}"])[-1])
     spent = ledger.close()
-    return {**json.loads(out), "bytes": path.bytes_moved() - moved, "cpu_s": spent}
+    answer = json.loads(out)
+    now = path.bytes_moved()
+    bytes_ = now - moved if now is not None else answer.get("mbit_s", 0) * 1e6 / 8 * (seconds + 0.5)
+    return {**answer, "bytes": bytes_, "cpu_s": spent}
 
 
 def measure(path, measure_, seconds, failures):
@@ -95,6 +104,26 @@ def rounds(paths, args, result):
                     result["samples"].append({"round": number, **sample})
 
 
+def compare_others(kubectl, ktvpn, args, result):
+    """Each of them in turn with kubectl, while ktvpn is away: they want the same addresses."""
+    pod_ip = ktvpn.pod_ip
+    ktvpn.stop()
+    program = others.install(os.path.join(os.path.dirname(args.out), "wireguard"))
+    for path in (others.Sshuttle(POD, pod_ip), others.Wireguard(program, pod_ip)):
+        try:
+            path.start()
+            for number in range(1, args.rounds + 1):
+                for measure_ in MEASURES:
+                    for each in (path, kubectl):
+                        sample = measure(each, measure_, args.seconds, result["failures"])
+                        if sample is not None:
+                            result["others"].append({"round": number, "beside": path.name, **sample})
+        except PathError as error:
+            print(f"  {path.name}: {error}", file=sys.stderr)
+        finally:
+            path.stop()
+
+
 def write(path, result):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
@@ -110,7 +139,7 @@ def main():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     args = arguments()
-    result = {"rounds": [], "samples": [], "failures": []}
+    result = {"rounds": [], "samples": [], "failures": [], "others": []}
     kubectl, ktvpn = Kubectl(POD, sorted({m[3] for m in MEASURES})), Ktvpn(args.ktvpn, f"bench-{args.name}", POD)
     try:
         result["environment"] = environment()
@@ -119,6 +148,14 @@ def main():
         rounds([kubectl, ktvpn], args, result)
         if args.profile:
             profile_ktvpn.run(ktvpn, args.agent_symbols, lambda: run_load(ktvpn, "down", 1, args.seconds, 9001), args.seconds)
+        if args.limits:
+            result["limits"] = limits.run(ktvpn)
+        if args.others:
+            compare_others(kubectl, ktvpn, args, result)
+        if args.weather:
+            kubectl.stop()
+            ktvpn.stop()
+            result["weather"] = weather.run(args.weather, args.ktvpn, f"bench-{args.name}", POD, args.rounds, args.seconds)
     except PathError as error:
         print(error, file=sys.stderr)
         return 1
@@ -128,6 +165,12 @@ def main():
         result["kubectl_restarts"] = kubectl.restarts
         write(args.out, result)
     table.show(result)
+    if result["others"]:
+        table.show_others(result["others"])
+    if "limits" in result:
+        limits.show(result["limits"])
+    if "weather" in result:
+        weather.show(result["weather"])
     return 0 if len(result["samples"]) == 2 * len(MEASURES) * args.rounds else 1
 
 

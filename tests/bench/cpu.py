@@ -33,6 +33,13 @@ def tree(root):
     return found
 
 
+def is_of_cluster(pid):
+    """Its parent is a shim of this cluster's containerd: other instances have pods of the same names."""
+    fields = stat(pid)
+    with open(f"/proc/{fields[1]}/cmdline", "rb") as file:
+        return os.environ["KT_STATE"].encode() + b"/" in file.read()
+
+
 def find_pod_process(program, pod):
     """The process of a pod, as the node sees it: by its program's name, and the pod's name, which is its HOSTNAME."""
     for pid in all_pids():
@@ -40,7 +47,7 @@ def find_pod_process(program, pod):
             if os.path.basename(os.readlink(f"/proc/{pid}/exe")) != program:
                 continue
             with open(f"/proc/{pid}/environ", "rb") as file:
-                if b"HOSTNAME=" + pod.encode() in file.read().split(b"\0"):
+                if b"HOSTNAME=" + pod.encode() in file.read().split(b"\0") and is_of_cluster(pid):
                     return pid
         except OSError:  # a kernel thread, or gone
             continue

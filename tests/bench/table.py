@@ -74,3 +74,21 @@ def show(result):
     print("* less is better\n")
     for measure in BULK:
         show_rows([f"CPU seconds per GB, {measure}", "kubectl", "ktvpn"], cpu_lines(result, measure))
+
+
+def other_rows(samples):
+    for title, measure, figure, unit, _ in ROWS:
+        for other in sorted({s["beside"] for s in samples}):
+            beside = [s for s in samples if s["beside"] == other and s["measure"] == measure and figure in s]
+            theirs, ours = ([s[figure] for s in beside if s["path"] == path] for path in ("kubectl", other))
+            ratio = ratio_of(ours, theirs)
+            yield [f"{title}, {unit}", other, spread(theirs), spread(ours), "-" if ratio is None else f"{ratio:.2f}"]
+    for measure in BULK:
+        for other in sorted({s["beside"] for s in samples}):
+            mine = [s for s in samples if s["path"] == other and s["measure"] == measure and s["bytes"] > 0]
+            each = [(s["cpu_s"]["client"] + s["cpu_s"]["agent"]) * 1e9 / s["bytes"] for s in mine]
+            yield [f"CPU of both ends, s/GB, {measure}", other, "", spread(each), "-"]
+
+
+def show_others(samples):
+    show_rows(["measure", "who", "kubectl beside it", "median (range)", "ratio"], other_rows(samples))

@@ -4,6 +4,8 @@
 //	bench up FLOWS SECONDS HOST:PORT      writes to a sink; Mbit/s
 //	bench rr FLOWS SECONDS HOST:PORT      one byte to an echo server and back, over and over; microseconds
 //	bench crr FLOWS SECONDS HOST:PORT     connect, one byte and back, close; per second, and microseconds of each
+//	bench udp FLOWS SECONDS HOST:PORT     64 bytes to a UDP echo server and back, 32 under way; per second
+//	bench idle FLOWS SECONDS HOST:PORT    that many connections, open for so long; how many
 //
 // The first half second is not counted: by then buffers are full and windows open, so that what a client writes is what drains.
 package main
@@ -30,16 +32,18 @@ type load struct {
 
 // count is what one flow did between begin and stop.
 type count struct {
-	bytes int64
-	times []time.Duration
-	err   error
+	bytes  int64
+	echoes int64
+	open   int64
+	times  []time.Duration
+	err    error
 }
 
 func bench(args []string) error {
 	if len(args) != 4 {
-		return errors.New("bench down|up|rr|crr FLOWS SECONDS HOST:PORT")
+		return errors.New("bench down|up|rr|crr|udp|idle FLOWS SECONDS HOST:PORT")
 	}
-	flow := map[string]func(load) count{"down": down, "up": up, "rr": rr, "crr": crr}[args[0]]
+	flow := map[string]func(load) count{"down": down, "up": up, "rr": rr, "crr": crr, "udp": udp, "idle": idle}[args[0]]
 	flows, _ := strconv.Atoi(args[1])
 	seconds, _ := strconv.ParseFloat(args[2], 64)
 	if flow == nil || flows < 1 || seconds <= 0 {
@@ -53,6 +57,12 @@ func bench(args []string) error {
 	result := map[string]any{"test": args[0], "flows": flows, "seconds": seconds}
 	if total.bytes > 0 {
 		result["mbit_s"] = float64(total.bytes) * 8e-6 / seconds
+	}
+	if total.echoes > 0 {
+		result["per_s"] = float64(total.echoes) / seconds
+	}
+	if total.open > 0 {
+		result["open"] = total.open
 	}
 	if n := len(total.times); n > 0 {
 		slices.Sort(total.times)
@@ -75,6 +85,8 @@ func run(flow func(load) count, flows int, l load) count {
 			lock.Lock()
 			defer lock.Unlock()
 			total.bytes += c.bytes
+			total.echoes += c.echoes
+			total.open += c.open
 			total.times = append(total.times, c.times...)
 			total.err = errors.Join(total.err, c.err)
 		})
@@ -159,4 +171,49 @@ func crr(l load) count {
 		defer conn.Close()
 		return echoOne(conn)
 	})
+}
+
+// udp keeps 32 datagrams under way; a lost one is made up for after 100 ms.
+func udp(l load) (c count) {
+	conn, err := net.Dial("udp", l.addr)
+	if err != nil {
+		return count{err: err}
+	}
+	defer conn.Close()
+	b := make([]byte, 64)
+	burst := func() {
+		for range 32 {
+			conn.Write(b)
+		}
+	}
+	for burst(); time.Now().Before(l.stop); {
+		conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		if _, err := conn.Read(b); err != nil {
+			burst()
+			continue
+		}
+		if l.counts(time.Now()) {
+			c.echoes++
+		}
+		conn.Write(b)
+	}
+	if c.echoes == 0 {
+		c.err = errors.New("no datagram came back")
+	}
+	return c
+}
+
+// dialing bounds the connections of idle that are being made at once.
+var dialing = make(chan struct{}, 64)
+
+func idle(l load) count {
+	dialing <- struct{}{}
+	conn, err := l.dial()
+	<-dialing
+	if err != nil {
+		return count{err: err}
+	}
+	defer conn.Close()
+	time.Sleep(time.Until(l.stop))
+	return count{open: 1}
 }
