@@ -15,8 +15,12 @@
 #define SEEN_PREFIX_V4 24 /* around a pod seen: the default size of a node's range (kube-controller-manager) */
 #define SEEN_PREFIX_V6 64
 #define DRY_RUN_ADDRESS "1.2.3.4" /* in no cluster's Service range */
+#define DRY_RUN_ADDRESS_V6 "2001:db8::1:2:3:4"
+#define SEEN_SERVICES_V4 24 /* around a Service seen */
+#define SEEN_SERVICES_V6 112
+#define SEEN_MAX 8 /* ranges of Services seen */
 
-enum question { ASK_SERVICE_CIDRS, ASK_DRY_RUN, ASK_SERVICES, ASK_NODES, ASK_PODS, QUESTIONS };
+enum question { ASK_SERVICE_CIDRS, ASK_DRY_RUN, ASK_DRY_RUN_V6, ASK_SERVICES, ASK_NODES, ASK_PODS, QUESTIONS };
 
 struct cluster_ranges_search {
     struct api *api;
@@ -102,37 +106,71 @@ int cluster_ranges_of_dry_run(struct cidr_set *set, const char *message)
     return add_text(set, text);
 }
 
-/* The smallest range that holds all ClusterIPs seen, at least a /24 (IPv6: /112, the usual size). */
 static void widen(struct cidr *range, const struct address *address)
 {
     while (!cidr_contains(range, address))
         *range = cidr_around(&range->address, (uint8_t)(range->prefix - 1));
 }
 
+/* Widened to hold the address, if that leaves it narrow enough to be one cluster's range. */
+static bool can_hold(struct cidr *range, const struct address *address)
+{
+    struct cidr wide = *range;
+    if (range->address.family != address->family)
+        return false;
+    widen(&wide, address);
+    if (wide.prefix < (address->family == ADDRESS_V4 ? CLUSTER_RANGES_GUESS_V4 : CLUSTER_RANGES_GUESS_V6))
+        return false;
+    *range = wide;
+    return true;
+}
+
+struct seen {
+    struct cidr range[SEEN_MAX];
+    size_t count;
+};
+
+/* A cluster may have several ranges, so what is too far from the others is the first of another one. */
+static void see(struct seen *seen, const struct address *address)
+{
+    for (size_t i = 0; i < seen->count; i++) {
+        if (can_hold(&seen->range[i], address))
+            return;
+    }
+    if (seen->count < SEEN_MAX)
+        seen->range[seen->count++] =
+            cidr_around(address, address->family == ADDRESS_V4 ? SEEN_SERVICES_V4 : SEEN_SERVICES_V6);
+}
+
+static int see_service(struct seen *seen, const cJSON *service)
+{
+    const cJSON *ip;
+    cJSON_ArrayForEach(ip, json_path_get(service, "spec.clusterIPs"))
+    {
+        struct address address;
+        const char *text = cJSON_GetStringValue(ip);
+        if (text == NULL || strcmp(text, "None") == 0)
+            continue;
+        if (address_parse(&address, text) != 0)
+            return -EBADMSG;
+        see(seen, &address);
+    }
+    return 0;
+}
+
 int cluster_ranges_of_services(struct cidr_set *set, const struct cJSON *list)
 {
-    struct cidr seen[2] = {0}; /* IPv4, IPv6 */
-    const cJSON *item, *ip;
+    struct seen seen = {.count = 0};
+    const cJSON *item;
     cJSON_ArrayForEach(item, json_path_get(list, "items"))
     {
-        cJSON_ArrayForEach(ip, json_path_get(item, "spec.clusterIPs"))
-        {
-            struct address address;
-            const char *text = cJSON_GetStringValue(ip);
-            if (text == NULL || strcmp(text, "None") == 0)
-                continue;
-            if (address_parse(&address, text) != 0)
-                return -EBADMSG;
-            struct cidr *range = &seen[address.family == ADDRESS_V6];
-            if (range->address.family == ADDRESS_NONE)
-                *range = cidr_around(&address, address.family == ADDRESS_V4 ? 24 : 112);
-            widen(range, &address);
-        }
+        if (see_service(&seen, item) != 0)
+            return -EBADMSG;
     }
-    int rc = seen[0].address.family != ADDRESS_NONE ? cidr_set_add(set, &seen[0]) : 0;
-    if (rc == 0 && seen[1].address.family != ADDRESS_NONE)
-        rc = cidr_set_add(set, &seen[1]);
-    return rc == 0 && set->count == 0 ? -ENOENT : rc;
+    int rc = seen.count == 0 ? -ENOENT : 0;
+    for (size_t i = 0; rc == 0 && i < seen.count; i++)
+        rc = cidr_set_add(set, &seen.range[i]);
+    return rc;
 }
 
 int cluster_ranges_of_pods(struct cidr_set *set, const struct cJSON *list)
@@ -154,19 +192,18 @@ int cluster_ranges_of_pods(struct cidr_set *set, const struct cJSON *list)
 
 int cluster_ranges_learn(struct cluster_ranges *ranges, const struct address *service)
 {
-    if (!ranges->is_guess || service->family != ADDRESS_V4 || address_is_link_local(service))
+    if (!ranges->is_guess || service->family == ADDRESS_NONE || address_is_link_local(service))
         return 0;
     if (ranges->services.count == 0) {
-        struct cidr around = cidr_around(service, CLUSTER_RANGES_UNSEEN_V4);
+        bool is_v4 = service->family == ADDRESS_V4;
+        struct cidr around = cidr_around(service, is_v4 ? CLUSTER_RANGES_UNSEEN_V4 : SEEN_SERVICES_V6);
         ranges->services_from = "name server";
         return cidr_set_add(&ranges->services, &around);
     }
     for (size_t i = 0; i < ranges->services.count; i++) {
         struct cidr range = ranges->services.range[i];
-        if (range.address.family != ADDRESS_V4)
-            continue;
-        widen(&range, service);
-        return range.prefix < CLUSTER_RANGES_GUESS_V4 ? 0 : cidr_set_add(&ranges->services, &range);
+        if (can_hold(&range, service))
+            return cidr_set_add(&ranges->services, &range);
     }
     return 0;
 }
@@ -188,6 +225,7 @@ static int read_answer(enum question question, struct cidr_set *set, const struc
     case ASK_SERVICE_CIDRS:
         return cluster_ranges_of_service_cidrs(set, response->json);
     case ASK_DRY_RUN:
+    case ASK_DRY_RUN_V6:
         return cluster_ranges_of_dry_run(set, json_path_text(response->json, "message"));
     case ASK_SERVICES:
         return cluster_ranges_of_services(set, response->json);
@@ -220,6 +258,25 @@ static int pick(const struct cluster_ranges_search *search, const struct source 
     return -ENOENT;
 }
 
+/* No room: then what is there is enough. */
+static void join(struct cidr_set *set, const struct cidr_set *other)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < other->count; i++)
+        rc = cidr_set_add(set, &other->range[i]);
+}
+
+/* Address ranges of a network plugin of its own may be elsewhere than the nodes' ranges, or of a family that these have
+ * not: where pods were seen outside them, those count too. */
+static void join_others(struct cidr_set *set, const struct cidr_set *seen)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < seen->count; i++) {
+        if (cidr_set_overlap(set, &seen->range[i]) == NULL)
+            rc = cidr_set_add(set, &seen->range[i]);
+    }
+}
+
 static void conclude(struct cluster_ranges_search *search)
 {
     static const struct source services[] = {
@@ -232,16 +289,23 @@ static void conclude(struct cluster_ranges_search *search)
         return;
     }
     result->services_from = result->pods_from;
+    join(&search->answer[ASK_DRY_RUN], &search->answer[ASK_DRY_RUN_V6]);
     bool is_known = pick(search, services, KT_ARRAY_LEN(services), &result->services, &result->services_from) == 0;
     result->is_guess = !is_known || result->services_from == services[2].name;
     (void)pick(search, pods, KT_ARRAY_LEN(pods), &result->pods, &result->pods_from);
+    join_others(&result->pods, &search->answer[ASK_PODS]);
     search->done(search->context, result, NULL);
+}
+
+static bool is_dry_run(enum question question)
+{
+    return question == ASK_DRY_RUN || question == ASK_DRY_RUN_V6;
 }
 
 static void answered(struct cluster_ranges_search *search, enum question question, const struct api_response *response)
 {
     search->request[question] = NULL;
-    bool is_answer = response->status / 100 == 2 || (question == ASK_DRY_RUN && response->status == 422);
+    bool is_answer = response->status / 100 == 2 || (is_dry_run(question) && response->status == 422);
     if (response->status != 0 && response->status != 401)
         search->was_answered = true;
     else
@@ -261,20 +325,21 @@ static void answered(struct cluster_ranges_search *search, enum question questio
     }
 DEFINE_CALLBACK(on_service_cidrs, ASK_SERVICE_CIDRS)
 DEFINE_CALLBACK(on_dry_run, ASK_DRY_RUN)
+DEFINE_CALLBACK(on_dry_run_v6, ASK_DRY_RUN_V6)
 DEFINE_CALLBACK(on_services, ASK_SERVICES)
 DEFINE_CALLBACK(on_nodes, ASK_NODES)
 DEFINE_CALLBACK(on_pods, ASK_PODS)
 
-/* A Service with an address that is in no range: a server-side dry run tells the range in its refusal, and creates
- * nothing. */
-static cJSON *impossible_service(void)
+/* A Service with an address that is in no range: a server-side dry run tells the range of its family in its refusal,
+ * and creates nothing. */
+static cJSON *impossible_service(const char *address)
 {
     cJSON *service = cJSON_CreateObject();
     (void)cJSON_AddStringToObject(service, "apiVersion", "v1");
     (void)cJSON_AddStringToObject(service, "kind", "Service");
     (void)cJSON_AddStringToObject(cJSON_AddObjectToObject(service, "metadata"), "generateName", "ktvpn-dry-run-");
     cJSON *spec = cJSON_AddObjectToObject(service, "spec");
-    (void)cJSON_AddStringToObject(spec, "clusterIP", DRY_RUN_ADDRESS);
+    (void)cJSON_AddStringToObject(spec, "clusterIP", address);
     cJSON *port = cJSON_CreateObject();
     (void)cJSON_AddNumberToObject(port, "port", 80);
     (void)cJSON_AddItemToArray(cJSON_AddArrayToObject(spec, "ports"), port);
@@ -290,6 +355,8 @@ static int ask(struct cluster_ranges_search *search, enum question question)
         [ASK_SERVICE_CIDRS] = {"/apis/networking.k8s.io/v1/servicecidrs", NULL, "list the ServiceCIDRs",
                                on_service_cidrs},
         [ASK_DRY_RUN] = {"/api/v1/namespaces/", "/services?dryRun=All", "find the range of Services", on_dry_run},
+        [ASK_DRY_RUN_V6] = {"/api/v1/namespaces/", "/services?dryRun=All", "find the IPv6 range of Services",
+                            on_dry_run_v6},
         [ASK_SERVICES] = {"/api/v1/namespaces/", "/services", "list the Services", on_services},
         [ASK_NODES] = {"/api/v1/nodes", NULL, "list the nodes", on_nodes},
         [ASK_PODS] = {"/api/v1/namespaces/", "/pods", "list the pods", on_pods},
@@ -298,7 +365,9 @@ static int ask(struct cluster_ranges_search *search, enum question question)
     const char *tail = calls[question].tail;
     (void)snprintf(path, sizeof path, "%s%s%s", calls[question].head, tail != NULL ? search->name_space : "",
                    tail != NULL ? tail : "");
-    cJSON *body = question == ASK_DRY_RUN ? impossible_service() : NULL;
+    cJSON *body = is_dry_run(question)
+                      ? impossible_service(question == ASK_DRY_RUN ? DRY_RUN_ADDRESS : DRY_RUN_ADDRESS_V6)
+                      : NULL;
     struct api_call call = {.method = body != NULL ? "POST" : "GET",
                             .path = path,
                             .body = body,

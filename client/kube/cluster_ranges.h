@@ -1,9 +1,9 @@
 /* Which addresses are the cluster's: the ranges of its Services and pods, found with whatever rights the user has.
  *
- * Services: ServiceCIDR objects; else the error text of a server-side dry run; else around the Services seen; else
- * around the name server that the agent tells.
- * Pods: spec.podCIDRs of the nodes; else a /24 (IPv6: /64) around each pod IP of the namespace (hostNetwork pods left
- * out); else around the agent's pod. */
+ * Services: ServiceCIDR objects; else the error texts of server-side dry runs, one for each family; else around the
+ * Services seen; else around the name server that the agent tells. Pods: spec.podCIDRs of the nodes, and a /24 (IPv6:
+ * /64) around each pod IP of the namespace that is in none of them (hostNetwork pods left out); else around the agent's
+ * pod. */
 #ifndef KTVPN_CLIENT_KUBE_CLUSTER_RANGES_H
 #define KTVPN_CLIENT_KUBE_CLUSTER_RANGES_H
 
@@ -18,6 +18,7 @@ struct cluster_ranges {
 };
 
 #define CLUSTER_RANGES_GUESS_V4 12  /* a guessed Service range never gets wider: kubeadm's default */
+#define CLUSTER_RANGES_GUESS_V6 64  /* the API server's own limit */
 #define CLUSTER_RANGES_UNSEEN_V4 16 /* the guess where the name server's is the only Service seen */
 
 /* Where the Service range is a guess from Services seen, it grows to hold one more address of a Service (the cluster's

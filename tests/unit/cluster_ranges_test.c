@@ -78,6 +78,11 @@ static void test_services_seen(void **state KT_UNUSED)
     assert_string_equal(
         read_json(cluster_ranges_of_services, "{\"items\":[{\"spec\":{\"clusterIPs\":[\"x\"]}}]}", -EBADMSG), "");
     assert_string_equal(read_json(cluster_ranges_of_services, "[]", -ENOENT), "");
+    static const char two[] = "{\"items\":[{\"spec\":{\"clusterIPs\":[\"10.96.1.1\",\"fd00:1::1\"]}},"
+                              "{\"spec\":{\"clusterIPs\":[\"172.20.0.1\",\"fd00:1::2:1\"]}},"
+                              "{\"spec\":{\"clusterIPs\":[\"172.20.7.1\",\"fd00:2::1\"]}}]}";
+    assert_string_equal(read_json(cluster_ranges_of_services, two, 0),
+                        "10.96.1.0/24 172.20.0.0/21 fd00:1::/110 fd00:2::/112");
 }
 
 static void test_nodes_and_pods(void **state KT_UNUSED)
@@ -120,6 +125,8 @@ static void test_a_guess_learns(void **state KT_UNUSED)
     assert_string_equal(learn(true, "10.222.227.0/24", "172.20.0.10"), "10.222.227.0/24");   /* too far */
     assert_string_equal(learn(true, "10.222.227.0/24", "fd00::10"), "10.222.227.0/24");
     assert_string_equal(learn(true, "fd00::/112", "10.222.0.10"), "fd00::/112");
+    assert_string_equal(learn(true, "fd00::1:0/112", "fd00::a"), "fd00::/111");
+    assert_string_equal(learn(true, "fd00::/112", "fd01::a"), "fd00::/112"); /* too far */
 }
 
 int main(void)
