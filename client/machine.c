@@ -4,15 +4,21 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include <uv.h>
 
+#include "client/host/device.h"
+#include "client/host/link_watch.h"
 #include "client/host/ranges.h"
 #include "client/names_check.h"
 #include "client/options.h"
 #include "client/report.h"
+#include "common/log.h"
 #include "common/mem.h"
 
 #define RESOLV_CONF "/etc/resolv.conf"
 #define LOOPBACK "lo"
+#define RESTORES_MAX 3                 /* of a device that was set down, ... */
+#define RESTORES_MS 60000              /* ... each this soon after the one before */
 #define CLUSTER_DOMAIN "cluster.local" /* when the agent's search list does not tell */
 
 static bool has_server(const struct machine *machine, const struct address *address)
@@ -24,15 +30,40 @@ static bool has_server(const struct machine *machine, const struct address *addr
     return false;
 }
 
+static bool is_other_ktvpn(const char *device)
+{
+    return strncmp(device, DEVICE_PREFIX, strlen(DEVICE_PREFIX)) == 0;
+}
+
+/* Only one can answer for a name server: who came first. Two clusters are mostly both "cluster.local", so no query
+ * tells which one it means. */
+static void note_holder(struct machine *machine, const char *device)
+{
+    char name[NETWORK_ALIAS_MAX];
+    network_alias(name, device);
+    (void)snprintf(
+        machine->no_names, sizeof machine->no_names,
+        "cluster names do not resolve, use addresses: the ktvpn '%s' (device %s) answers this machine's name "
+        "server, for its own cluster",
+        name, device);
+}
+
 /* Name servers that can be routed: not those of this machine itself, which no route leads away from. */
 static void find_servers(struct machine *machine)
 {
+    (void)snprintf(machine->no_names, sizeof machine->no_names,
+                   "cluster names do not resolve, use addresses: the name servers of " RESOLV_CONF
+                   " are on loopback, or have routes of their own");
     for (size_t i = 0; i < machine->resolvconf.servers && machine->servers < DATAPATH_SERVERS_MAX; i++) {
         const struct address *address = &machine->resolvconf.server[i];
         struct network_route egress;
         if (address->family != ADDRESS_V4 || address_is_loopback(address) || has_server(machine, address) ||
             network_egress(&egress, address) != 0 || strcmp(egress.device, LOOPBACK) == 0)
             continue;
+        if (is_other_ktvpn(egress.device)) {
+            note_holder(machine, egress.device);
+            continue;
+        }
         struct datapath_server *server = &machine->server[machine->servers++];
         server->address = *address;
         memcpy(server->device, egress.device, sizeof server->device);
@@ -220,6 +251,43 @@ static int add_routes(struct machine *machine, struct error *error)
     return rc != 0 ? rc : add_server_routes(machine, error);
 }
 
+/* After the device was set down: what is there still, or again, is fine. */
+static int add_routes_again(struct machine *machine, struct error *error)
+{
+    int rc = 0;
+    for (size_t i = 0; (rc == 0 || rc == -EEXIST) && i < machine->ranges.count; i++)
+        rc = helper_add_route(machine->helper, &machine->ranges.range[i], error);
+    for (size_t i = 0; (rc == 0 || rc == -EEXIST) && i < machine->servers; i++) {
+        struct cidr one = cidr_of_address(&machine->server[i].address);
+        rc = helper_add_route(machine->helper, &one, error);
+    }
+    return rc == -EEXIST ? 0 : rc;
+}
+
+/* A network manager, a script at resume or a person: put right, but not for ever against somebody's will. */
+static void on_device_down(void *context)
+{
+    struct machine *machine = context;
+    struct error error;
+    uint64_t now_ms = uv_now(machine->loop);
+    if (now_ms - machine->restored_ms > RESTORES_MS)
+        machine->restores = 0;
+    machine->restored_ms = now_ms;
+    int rc = 0;
+    if (++machine->restores > RESTORES_MAX)
+        rc = error_set(&error, EXIT_CODE_MACHINE, -ENETDOWN,
+                       "something sets the network device %s down again and again: keep your network manager from it",
+                       machine->device.name);
+    if (rc == 0)
+        rc = helper_restore_tun(machine->helper, &error);
+    if (rc == 0)
+        rc = add_routes_again(machine, &error);
+    if (rc == 0)
+        log_warning("the network device %s was set down: it is up again, with its routes", machine->device.name);
+    else
+        machine->on_failed(machine->context, &error);
+}
+
 static void on_datapath_failed(void *context, int rc)
 {
     struct machine *machine = context;
@@ -243,6 +311,12 @@ static int open_datapath(struct machine *machine, struct error *error)
     return error_set(error, EXIT_CODE_MACHINE, rc, "cannot use the network device: %s", strerror(-rc));
 }
 
+static int watch_device(struct machine *machine, struct error *error)
+{
+    int rc = link_watch_open(&machine->link_watch, machine->loop, machine->device.name, on_device_down, machine);
+    return rc == 0 ? 0 : error_set(error, EXIT_CODE_MACHINE, rc, "cannot watch the network device: %s", strerror(-rc));
+}
+
 int machine_join(struct machine *machine, const struct machine_join *join, struct error *error)
 {
     machine->loop = join->loop;
@@ -256,7 +330,9 @@ int machine_join(struct machine *machine, const struct machine_join *join, struc
     rc = open_device(machine, join->name, error);
     if (rc == 0)
         rc = open_datapath(machine, error);
-    return rc != 0 ? rc : add_routes(machine, error);
+    if (rc == 0)
+        rc = add_routes(machine, error);
+    return rc != 0 ? rc : watch_device(machine, error);
 }
 
 static void on_check_done(void *context, int result)
@@ -279,9 +355,11 @@ int machine_verify(struct machine *machine)
 void machine_leave(struct machine *machine)
 {
     names_check_close(machine->check);
+    link_watch_close(machine->link_watch);
     datapath_close(machine->datapath);
     names_close(machine->names);
     machine->check = NULL;
+    machine->link_watch = NULL;
     machine->datapath = NULL;
     machine->names = NULL;
 }
@@ -301,8 +379,7 @@ void machine_report(const struct machine *machine, struct report *report)
     if (machine->datapath != NULL)
         datapath_stats(machine->datapath, &report->tun);
     if (machine->datapath != NULL && machine->servers == 0)
-        report->warning[report->warnings++] = "cluster names do not resolve: the name servers of " RESOLV_CONF
-                                              " are on loopback, or have routes of their own";
+        report->warning[report->warnings++] = machine->no_names;
     if (machine->names_result < 0)
         report->warning[report->warnings++] = "cluster names did not resolve at the start";
 }

@@ -17,6 +17,7 @@
 #include "client/tunnel.h"
 #include "common/resolvconf.h"
 
+struct link_watch;
 struct names_check;
 struct options;
 struct report;
@@ -35,8 +36,12 @@ struct machine {
     struct names *names;
     struct datapath *datapath;
     struct names_check *check;
+    struct link_watch *link_watch;
+    uint64_t restored_ms; /* the device was set down by somebody, and up again by us */
+    unsigned restores;
     char cluster_domain[WIRE_DOMAIN_MAX + 1];
-    int names_result; /* of the live query: 0, 1 (not asked yet), or -errno */
+    char no_names[256]; /* with no name server: why, as a sentence */
+    int names_result;   /* of the live query: 0, 1 (not asked yet), or -errno */
     void (*on_verified)(void *context, int result);
     void (*on_failed)(void *context, const struct error *error);
     void *context;
@@ -62,7 +67,8 @@ struct machine_join {
 };
 /* The tunnel must be UP. IPv6 takes part if the cluster has ranges of it, the agent can, and it is not switched off on
  * this machine; if only the latter two are missing, machine->without_v6 says which, and the rest goes on without it.
- * on_failed: the device is gone. After an error: machine_leave(). */
+ * A device that somebody sets down is set up again; on_failed: it is gone, or does not stay up. After an error:
+ * machine_leave(). */
 KT_MUST_USE int machine_join(struct machine *machine, const struct machine_join *join, struct error *error);
 /* Asks this machine's name server for a cluster name; on_verified gets 0, -ENOENT, -ETIMEDOUT ... later. -ENOTSUP: no
  * name server's queries pass through us, on_verified does not come. */

@@ -306,9 +306,10 @@ static void on_session(struct up *up)
     rc = machine_verify(&up->machine);
     if (rc == 0)
         return;
-    progress_say(&up->progress, "warning: cluster names will not resolve, use addresses: %s",
-                 rc == -ENOTSUP ? "this machine's name servers are on loopback, or have routes of their own"
-                                : strerror(-rc));
+    if (rc == -ENOTSUP)
+        progress_say(&up->progress, "warning: %s", up->machine.no_names);
+    else
+        progress_say(&up->progress, "warning: cluster names are not verified: %s", strerror(-rc));
     up->is_verified = true;
     ready_if_all_is(up);
 }

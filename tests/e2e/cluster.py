@@ -15,6 +15,7 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[2]
 CLONE_NEWNS, CLONE_NEWNET, MS_BIND, MS_REC, MS_SLAVE = 0x20000, 0x40000000, 4096, 16384, 1 << 19
 libc = ctypes.CDLL(None, use_errno=True)
+HOME = {kind: os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("mnt", "net")}  # before move_to()
 
 
 def checked(rc):
@@ -58,15 +59,24 @@ def move_to(namespace):
     os.close(fd)
 
 
+def at_home(*command, **kw):
+    """Runs a command where this process was before move_to()."""
+    us = f"/proc/{os.getpid()}/fd"
+    return subprocess.run(["nsenter", f"--mount={us}/{HOME['mnt']}", f"--net={us}/{HOME['net']}", *command], check=True, **kw)
+
+
 class Cluster:
-    def __init__(self, name):
+    def __init__(self, name, *options):
         self.name = name
-        subprocess.run([REPO / "tests/cluster/up.sh", name], check=True, stdout=subprocess.DEVNULL)
+        at_home(REPO / "tests/cluster/up.sh", name, *options, stdout=subprocess.DEVNULL)
         text = subprocess.run([REPO / "tests/cluster/env.sh", name], check=True, stdout=subprocess.PIPE, text=True).stdout
         env = dict(line.split("=", 1) for line in text.splitlines())
         self.laptop, self.world, self.node = env["KT_LAPTOP"], env["KT_WORLD"], env["KT_NODE"]
         self.kubeconfig, self.developer_kubeconfig = env["KT_KUBECONFIG"], env["KT_DEVELOPER_KUBECONFIG"]
         self.node_ip, self.world_ip, self.web_ip, self.printer_ip = (env[f"KT_{k}_IP"] for k in ("NODE", "WORLD", "WEB", "PRINTER"))
+        self.pods_range, self.services_range = env["KT_PODS"], env["KT_SERVICES"]
+        self.pods_range6, self.services_range6 = env["KT_PODS6"], env["KT_SERVICES6"]
+        self.node_ip6, self.world_ip6, self.web_ip6 = (env[f"KT_{k}_IP6"] for k in ("NODE", "WORLD", "WEB"))
         self.kubectl, self.testapp, self.pki = env["KT_KUBECTL"], env["KT_TESTAPP"], Path(env["KT_STATE"]) / "pki"
         self.tls = ssl.create_default_context(cafile=self.pki / "ca.crt")
         self.tls.load_cert_chain(self.pki / "admin.crt", self.pki / "admin.key")

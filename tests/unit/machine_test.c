@@ -37,7 +37,7 @@ struct bed {
     /* the helper */
     struct rtnl rtnl;
     struct helper_device device;
-    int open_rc, routes, fail_route; /* this one fails */
+    int open_rc, routes, restored, fail_route; /* this one fails */
 
     int verified, result, failed;
 };
@@ -109,6 +109,15 @@ int helper_add_route(struct helper *helper KT_UNUSED, const struct cidr *to, str
                  : device_add_route(&bed->rtnl, bed->device.index, to,
                                     to->address.family == ADDRESS_V6 ? &bed->v6 : &bed->v4);
     return rc == 0 ? 0 : error_set(error, EXIT_CODE_CONFLICT, rc, "no route: %s", strerror(-rc));
+}
+
+int helper_restore_tun(struct helper *helper KT_UNUSED, struct error *error)
+{
+    int rc = bed->open_rc != 0 ? bed->open_rc : device_bring_up(&bed->rtnl, bed->device.index, 1400);
+    if (rc == 0 && bed->device.has_v6)
+        rc = device_add_address(&bed->rtnl, bed->device.index, &bed->v6);
+    bed->restored++;
+    return rc == 0 ? 0 : error_set(error, EXIT_CODE_MACHINE, rc, "not up");
 }
 
 /* --- the owner ---------------------------------------------------------------------------------------------------- */
@@ -304,6 +313,14 @@ static void test_refuses_the_machines_network(void **state KT_UNUSED)
 
 /* --- joining and leaving ------------------------------------------------------------------------------------------ */
 
+static void add_v6_cluster(uint32_t abilities)
+{
+    add(&bed->services, "fd31:222::/112");
+    add(&bed->pods, "fd31:232::/64");
+    bed->has_accept = true;
+    bed->accept.abilities = abilities;
+}
+
 static void test_joins_and_leaves(void **state KT_UNUSED)
 {
     look_plan_and_join();
@@ -350,6 +367,19 @@ static void test_name_server_has_a_route_already(void **state KT_UNUSED)
     assert_non_null(strstr(bed->report.warning[0], "do not resolve"));
 }
 
+/* C12: another ktvpn has come first. */
+static void test_name_server_is_held_by_another(void **state KT_UNUSED)
+{
+    run("ip link add ktvpn9 type veth peer name ktt9 && ip link set ktt9 up && ip link set ktvpn9 up alias prod && ip "
+        "route add " SERVER "/32 dev ktvpn9");
+    look_plan_and_join();
+    assert_int_equal(bed->machine.servers, 0);
+    assert_int_equal(machine_verify(&bed->machine), -ENOTSUP);
+    machine_report(&bed->machine, &bed->report);
+    assert_non_null(strstr(bed->report.warning[0], "the ktvpn 'prod' (device ktvpn9)"));
+    run("ip link del ktvpn9");
+}
+
 static void test_device_is_deleted(void **state KT_UNUSED)
 {
     look_plan_and_join();
@@ -359,6 +389,46 @@ static void test_device_is_deleted(void **state KT_UNUSED)
     assert_int_equal(bed->failed, 1);
     assert_int_equal(bed->error.code, EXIT_CODE_MACHINE);
     assert_non_null(strstr(bed->error.text, "ktvpn0 is gone"));
+}
+
+static void set_down(void)
+{
+    int before = bed->restored;
+    run("ip link set ktvpn0 down");
+    for (int i = 0; i < WAIT_MS && bed->restored == before && bed->failed == 0; i++)
+        turn();
+}
+
+static void test_device_is_set_down(void **state KT_UNUSED)
+{
+    add_v6_cluster(WIRE_CAN_IPV6);
+    look_plan_and_join();
+    set_down();
+    assert_int_equal(bed->restored, 1);
+    assert_int_equal(bed->failed, 0);
+    assert_true(says("ip route", "10.222.0.0/16 dev ktvpn0"));
+    assert_true(says("ip route", SERVER " dev ktvpn0"));
+    assert_true(says("ip -6 route get fd31:232::7", "src fd6b:7476:706e::5"));
+}
+
+/* A fight with somebody is not ours to win. */
+static void test_device_is_set_down_again_and_again(void **state KT_UNUSED)
+{
+    look_plan_and_join();
+    for (int i = 0; i < 4; i++)
+        set_down();
+    assert_int_equal(bed->restored, 3);
+    assert_int_equal(bed->failed, 1);
+    assert_non_null(strstr(bed->error.text, "again and again"));
+}
+
+static void test_device_cannot_be_restored(void **state KT_UNUSED)
+{
+    look_plan_and_join();
+    bed->open_rc = -EPIPE;
+    set_down();
+    assert_int_equal(bed->failed, 1);
+    assert_non_null(strstr(bed->error.text, "not up"));
 }
 
 static void test_no_memory(void **state KT_UNUSED)
@@ -379,14 +449,6 @@ static void test_no_memory(void **state KT_UNUSED)
 }
 
 /* --- IPv6 --------------------------------------------------------------------------------------------------------- */
-
-static void add_v6_cluster(uint32_t abilities)
-{
-    add(&bed->services, "fd31:222::/112");
-    add(&bed->pods, "fd31:232::/64");
-    bed->has_accept = true;
-    bed->accept.abilities = abilities;
-}
 
 static void test_joins_both_families(void **state KT_UNUSED)
 {
@@ -558,7 +620,11 @@ int main(void)
         TEST(test_no_device),
         TEST(test_no_route),
         TEST(test_name_server_has_a_route_already),
+        TEST(test_name_server_is_held_by_another),
         TEST(test_device_is_deleted),
+        TEST(test_device_is_set_down),
+        TEST(test_device_is_set_down_again_and_again),
+        TEST(test_device_cannot_be_restored),
         TEST(test_no_memory),
         TEST(test_joins_both_families),
         TEST(test_cluster_without_v6),
