@@ -19,6 +19,7 @@ struct guest {
     struct peer *peer[WIRE_CARRIERS_MAX]; /* oldest first */
     size_t peers;
     uint16_t mtu;
+    uint8_t run[WIRE_RUN_SIZE];
     char name[WIRE_NAME_MAX + 1];
     uint32_t use_sequence;         /* of the client's last USE */
     uint64_t foreign;              /* packets that came with another source than the session's */

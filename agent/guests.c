@@ -178,8 +178,19 @@ static struct guest *admit_new(struct guests *guests, struct peer *peer, const s
         return NULL;
     }
     guests->next_guest++;
+    memcpy(guest->run, open->run, sizeof guest->run);
     add_guest(guests, guest);
     return guest;
+}
+
+/* Two clients with one key file would take each other's packets for ever: the newest has proved that it has the key
+ * and is the one that somebody waits for, so the older hears why and stops. */
+static struct guest *take_over(struct guests *guests, struct guest *guest, struct peer *peer,
+                               const struct wire_open *open)
+{
+    log_warning("session %u: another client came with its key", guest->id);
+    end_guest(guests, guest, WIRE_REASON_TAKEN, open->name);
+    return admit_new(guests, peer, open);
 }
 
 /* The session for the peer; NULL when it was refused. */
@@ -194,6 +205,8 @@ static struct guest *admit(struct guests *guests, struct peer *peer, const struc
         return admit_new(guests, peer, open);
     else if (sodium_memcmp(guest->session.key, peer->carrier.peer, WIRE_KEY_SIZE) != 0)
         refuse(guests, peer, WIRE_REASON_ADDRESS, "another client holds this address");
+    else if (memcmp(guest->run, open->run, sizeof guest->run) != 0)
+        return take_over(guests, guest, peer, open);
     else if (guest->mtu != open->mtu)
         refuse(guests, peer, WIRE_REASON_INVALID, "a session cannot change its MTU");
     else

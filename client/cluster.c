@@ -343,7 +343,7 @@ static int find_installed(struct cluster *cluster, const struct cluster_options 
     static const struct installed_ops ops = {.on_ready = on_installed_ready, .on_none = on_installed_none};
     struct installed_options wish = {
         .name_space = cluster->name_space, .place = options->agent_place, .name = options->agent_name};
-    cluster->is_named = options->agent_name != NULL;
+    cluster->is_named = options->agent_name != NULL && *options->agent_name;
     cluster->questions++;
     return installed_open(&cluster->installed, cluster->api, &wish, &ops, cluster);
 }

@@ -2,10 +2,13 @@
 
 #include <errno.h>
 #include <pwd.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "client/key_file.h"
 
 static void set_owner(struct identity *identity)
 {
@@ -20,6 +23,19 @@ static int load_config(struct identity *identity, const struct options *options,
     struct kubeconfig_choice choice = {
         .path = options->kubeconfig, .list = getenv("KUBECONFIG"), .home = getenv("HOME"), .context = options->context};
     return options->agent.family != ADDRESS_NONE ? 0 : kubeconfig_load(&identity->config, &choice, error);
+}
+
+/* A directly reachable agent knows its clients by their keys; every other session draws one. */
+static int load_keys(struct identity *identity, const struct options *options, struct error *error)
+{
+    char path[KEY_FILE_PATH_MAX];
+    struct error ignored;
+    bool may_be_missing = options->key_file == NULL;
+    if (may_be_missing && (options->agent.family == ADDRESS_NONE || key_file_default(path, &ignored) != 0))
+        return 0;
+    int rc = key_file_read(&identity->keys, may_be_missing ? path : options->key_file, error);
+    identity->has_keys = rc == 0;
+    return rc == -ENOENT && may_be_missing ? 0 : rc;
 }
 
 /* Whether it is a name, and whether there is such a namespace, the cluster says; here it only must not be cut. */
@@ -44,14 +60,23 @@ int identity_find(struct identity *identity, const struct options *options, stru
 {
     *identity = (struct identity){.instance = {.lock_fd = -1}};
     set_owner(identity);
-    int rc = load_config(identity, options, error);
+    int rc = load_keys(identity, options, error);
+    if (rc == 0)
+        rc = load_config(identity, options, error);
     if (rc == 0)
         rc = set_name_space(identity, options->name_space, error);
     return rc != 0 ? rc : take_name(identity, options->name, error);
 }
 
+void identity_forget_keys(struct identity *identity)
+{
+    sodium_memzero(&identity->keys, sizeof identity->keys);
+    identity->has_keys = false;
+}
+
 void identity_release(struct identity *identity)
 {
+    identity_forget_keys(identity);
     instance_release(&identity->instance);
     kubeconfig_free(identity->config);
     identity->config = NULL;

@@ -364,6 +364,34 @@ void machine_leave(struct machine *machine)
     machine->names = NULL;
 }
 
+void machine_packet(struct machine *machine, uint8_t *packet, size_t size)
+{
+    if (machine->datapath != NULL)
+        datapath_on_packet(machine->datapath, packet, size);
+}
+
+void machine_room(struct machine *machine)
+{
+    if (machine->datapath != NULL)
+        datapath_on_room(machine->datapath);
+}
+
+void machine_dns_answer(struct machine *machine, uint32_t id, const uint8_t *message, size_t size)
+{
+    if (machine->names != NULL)
+        names_answer(machine->names, id, message, size);
+}
+
+void machine_name(struct machine *machine, enum names_kind kind, const char *name, bool is_there)
+{
+    if (machine->names == NULL)
+        return;
+    if (!is_there)
+        names_remove(machine->names, kind, name);
+    else if (names_add(machine->names, kind, name) != 0)
+        log_debug("names: no room for %s", name);
+}
+
 void machine_report(const struct machine *machine, struct report *report)
 {
     report->device = machine->device.name;

@@ -76,6 +76,12 @@ KT_MUST_USE int machine_verify(struct machine *machine);
 /* The device by which connections to `to` must go so that they do not enter the tunnel: of an address that is routed
  * into it for its port 53. NULL: any. `machine` is a struct machine, after machine_look(). */
 const char *machine_device_of(void *machine, const struct address *to);
+/* What comes for this machine, from the tunnel and from the cluster; before machine_join() and after machine_leave() it
+ * is dropped. */
+void machine_packet(struct machine *machine, uint8_t *packet, size_t size);
+void machine_room(struct machine *machine);
+void machine_dns_answer(struct machine *machine, uint32_t id, const uint8_t *message, size_t size);
+void machine_name(struct machine *machine, enum names_kind kind, const char *name, bool is_there);
 /* Fine at any time. Memory of what was open goes later, on the loop. */
 void machine_leave(struct machine *machine);
 

@@ -4,11 +4,14 @@
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <curl/curl.h>
 
 #include "client/detach.h"
 #include "client/host/helper.h"
+#include "client/host/privilege.h"
+#include "client/key_file.h"
 #include "client/options.h"
 #include "client/status.h"
 #include "client/up.h"
@@ -31,6 +34,18 @@ static int up(const struct options *options, struct error *error)
     return rc;
 }
 
+/* With sudo it is the user's key, not root's. */
+static int key(const struct options *options, struct error *error)
+{
+    struct privilege_user user;
+    int rc = privilege_find_user(&user);
+    if (rc == 0)
+        rc = privilege_drop(&user);
+    if (rc != 0)
+        return error_set(error, EXIT_CODE_MACHINE, rc, "cannot become the user who called sudo: %s", strerror(-rc));
+    return key_file_run(options->key_file, stdout, error);
+}
+
 static int run(const struct options *options, struct error *error)
 {
     switch (options->command) {
@@ -40,6 +55,8 @@ static int run(const struct options *options, struct error *error)
         return status_run(options, stdout, error);
     case OPTIONS_DOWN:
         return down_run(options, stdout, error);
+    case OPTIONS_KEY:
+        return key(options, error);
     case OPTIONS_VERSION:
         (void)printf("ktvpn %s\n", KTVPN_VERSION);
         return 0;

@@ -16,6 +16,8 @@ static const struct command commands[] = {
     {"up", OPTIONS_UP, "[options]", "join the cluster's network, until Ctrl-C or `ktvpn down`", false},
     {"status", OPTIONS_STATUS, "[NAME] [options]", "what runs here: cluster, ranges, carriers, round trip", true},
     {"down", OPTIONS_DOWN, "[NAME] [options]", "leave: end a running `ktvpn up`", true},
+    {"key", OPTIONS_KEY, "[options]",
+     "print the public key that an agent's --allow-key takes; make it if there is none", false},
     {"help", OPTIONS_HELP, "[COMMAND]", "this text, or that of one command", false},
     {"version", OPTIONS_VERSION, "", "the version", false},
 };
@@ -54,6 +56,12 @@ static int take_image(struct options *options, const char *value)
 {
     options->agent_image = value;
     return 0;
+}
+
+static int take_key_file(struct options *options, const char *value)
+{
+    options->key_file = value;
+    return *value != '\0' ? 0 : -EINVAL;
 }
 
 /* Becomes a file's name. */
@@ -213,6 +221,9 @@ static const struct option table[] = {
      "(default: an installed one in the namespace or in namespace ktvpn, else one of our own)"},
     {"agent-key", 0, "KEY", OPTIONS_UP, take_agent_key, "that agent's public key, as its first log line says"},
     {"carriers", 0, "NUMBER", OPTIONS_UP, take_carriers, "connections to the agent at once, 1 to 4 (default: 2)"},
+    {"key", 0, "FILE", OPTIONS_UP | OPTIONS_KEY, take_key_file,
+     "this machine's own key, by which an agent with --allow-key knows it (default: for tcp:// agents\n"
+     "~/.config/ktvpn/key, if `ktvpn key` has made it; else a new key for each session)"},
     {"name", 0, "NAME", OPTIONS_UP, take_name, "name of this ktvpn for status and down (default: the context's)"},
     {"all", 'A', NULL, OPTIONS_DOWN, take_all, "end every ktvpn of this user"},
     {"output", 'o', "json", OPTIONS_STATUS, take_output, "print JSON"},

@@ -15,6 +15,7 @@ enum options_command {
     OPTIONS_DOWN = 1 << 2,
     OPTIONS_HELP = 1 << 3,
     OPTIONS_VERSION = 1 << 4,
+    OPTIONS_KEY = 1 << 5,
 };
 
 #define OPTIONS_CIDRS_MAX 64 /* of --also, and of --exclude */
@@ -30,8 +31,9 @@ struct options {
     enum options_command topic; /* `ktvpn help up`: what help is about; 0: everything */
     const char *name_space, *context, *kubeconfig;
     const char *agent_image;
-    const char *name;   /* of this ktvpn: the argument of status and down, --name of up; NULL: the default */
-    const char *output; /* NULL or "json" */
+    const char *key_file; /* --key */
+    const char *name;     /* of this ktvpn: the argument of status and down, --name of up; NULL: the default */
+    const char *output;   /* NULL or "json" */
     struct options_cidrs also, exclude;
     char agent_place[64], agent_name[64]; /* --agent [NAMESPACE/]NAME: an installed one; empty: not given */
     bool is_own_job;                      /* --agent job: no installed agent */

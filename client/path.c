@@ -33,6 +33,8 @@ const char *path_end_text(enum wire_reason reason)
         return "the agent speaks another version of ktvpn's protocol: use the same version of both";
     case WIRE_REASON_INVALID:
         return "the agent found what this client sent invalid";
+    case WIRE_REASON_TAKEN:
+        return "another ktvpn with the same key has come, and the newest has the session: give each a --key of its own";
     }
     return "the agent closed the session for a reason that is not known here";
 }
@@ -51,6 +53,7 @@ bool path_end_is_final(enum wire_reason reason, bool was_up)
     case WIRE_REASON_KEY:
     case WIRE_REASON_VERSION:
     case WIRE_REASON_INVALID:
+    case WIRE_REASON_TAKEN:
         return true;
     }
     return true;

@@ -17,6 +17,7 @@
 #include "client/tunnel.h"
 
 #include <errno.h>
+#include <sodium.h>
 #include <string.h>
 #include <uv.h>
 
@@ -48,6 +49,8 @@ struct tunnel {
     void *context;
     uv_timer_t timer;
     struct noise_keypair keys;
+    bool has_given_keys;
+    uint8_t run[WIRE_RUN_SIZE];
     struct session session;
     uint16_t mtu;
     char name[WIRE_NAME_MAX + 1];
@@ -228,14 +231,15 @@ static void on_path_failed(void *context, struct path *path, int error, const ch
 
 static int draw_key(struct tunnel *tunnel)
 {
-    noise_keypair_generate(&tunnel->keys);
+    if (!tunnel->has_given_keys)
+        noise_keypair_generate(&tunnel->keys);
     return session_init(&tunnel->session, tunnel->keys.public_key, WIRE_QUEUE_SIZE, now(tunnel));
 }
 
 /* Another client holds the address that follows from our key. Before the first ACCEPT nobody knows ours yet. */
 static bool redraw(struct tunnel *tunnel)
 {
-    if (tunnel->was_up || tunnel->redraws++ == REDRAWS_MAX)
+    if (tunnel->has_given_keys || tunnel->was_up || tunnel->redraws++ == REDRAWS_MAX)
         return false;
     drop_others(tunnel, NULL);
     session_deinit(&tunnel->session);
@@ -348,6 +352,7 @@ static int start_path(struct tunnel *tunnel, uint8_t slot, uint64_t deadline_ms)
 {
     struct wire_open open = {.mtu = tunnel->mtu, .v4 = tunnel->session.v4, .v6 = tunnel->session.v6, .slot = slot};
     memcpy(open.name, tunnel->name, sizeof open.name);
+    memcpy(open.run, tunnel->run, sizeof open.run);
     struct path_options options = {.loop = tunnel->loop,
                                    .keys = &tunnel->keys,
                                    .agent = tunnel->agent,
@@ -496,6 +501,10 @@ int tunnel_open(struct tunnel **out, struct uv_loop_s *loop, const struct tunnel
     tunnel->paths.session = &tunnel->session;
     redial_init(&tunnel->redial, &tunnel->times.redial);
     (void)log_escape(tunnel->name, sizeof tunnel->name, options->name, strlen(options->name));
+    randombytes_buf(tunnel->run, sizeof tunnel->run);
+    tunnel->has_given_keys = options->keys != NULL;
+    if (tunnel->has_given_keys)
+        tunnel->keys = *options->keys;
     if (draw_key(tunnel) != 0) {
         kt_free_secret(tunnel, sizeof *tunnel);
         return -ENOMEM;

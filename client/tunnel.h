@@ -51,6 +51,7 @@ struct tunnel_options {
     uint16_t mtu;
     const char *name;                 /* "user@host" */
     uint8_t carriers;                 /* at once, at most WIRE_SLOTS_MAX; 0: TUNNEL_CARRIERS */
+    const struct noise_keypair *keys; /* copied; NULL: drawn, and drawn again when the address is taken */
     const struct tunnel_times *times; /* NULL: as in the headers */
 };
 
@@ -67,7 +68,7 @@ struct tunnel_info {
     struct tunnel_carrier_info carrier[WIRE_CARRIERS_MAX];
 };
 
-/* Draws the session's key. 0 or -ENOMEM. */
+/* Draws the session's key, unless it is given. 0 or -ENOMEM. */
 KT_MUST_USE int tunnel_open(struct tunnel **out, struct uv_loop_s *loop, const struct tunnel_options *options,
                             const struct tunnel_ops *ops, void *context);
 /* The agent to shake hands with: the first call starts dialling; a later one (new pod, new key) drops the old carriers

@@ -1,29 +1,26 @@
 #include "client/up.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include "client/cluster.h"
 #include "client/control.h"
+#include "client/departure.h"
+#include "client/direct_agent.h"
 #include "client/identity.h"
 #include "client/machine.h"
 #include "client/progress.h"
-#include "client/report.h"
+#include "client/situation.h"
 #include "client/tunnel.h"
 #include "common/log.h"
 #include "common/mem.h"
 
 #define UP_PEERS_MAX 16 /* addresses of the API server */
-#define LEAVE_MS 8000   /* at most this long, then what is left is named */
 #define DIAL_MS 60000   /* without a first session it gives up */
 
 enum up_state { UP_CHECKING, UP_LAUNCHING, UP_DIALLING, UP_VERIFYING, UP_READY, UP_LEAVING };
-
-static const int leave_signals[] = {SIGINT, SIGTERM, SIGHUP};
 
 struct up {
     enum up_state state;
@@ -34,12 +31,10 @@ struct up {
     int result;
 
     uv_loop_t loop;
-    uv_signal_t signal[KT_ARRAY_LEN(leave_signals)];
-    uv_timer_t leave_timer;
-    unsigned leave_signals;
+    struct departure departure;
     struct progress progress;
     uint64_t began_ms, dial_ms;
-    char since[32];
+    char since[SITUATION_TIME_MAX];
 
     struct identity who;
     struct control *control;
@@ -74,19 +69,13 @@ static void fail(struct up *up, const struct error *error)
 
 /* --- leaving ------------------------------------------------------------------------------------------------------ */
 
-static void on_handle_closed(uv_handle_t *handle KT_UNUSED)
-{
-}
-
 /* Everything has ended: what waits for our end (`ktvpn down`) sees it now, with nothing left behind. */
 static void finish(struct up *up)
 {
     helper_stop(up->helper);
     instance_release(&up->who.instance);
     control_close(up->control);
-    for (size_t i = 0; i < KT_ARRAY_LEN(leave_signals); i++)
-        uv_close((uv_handle_t *)&up->signal[i], on_handle_closed);
-    uv_close((uv_handle_t *)&up->leave_timer, on_handle_closed);
+    departure_close(&up->departure);
 }
 
 static void part_closed(struct up *up)
@@ -121,12 +110,14 @@ static void name_what_stays(const struct up *up)
                     up->who.name_space, up->who.name_space);
 }
 
-static void on_leave_timer(uv_timer_t *timer)
+static void on_cut(void *context, bool is_wanted)
 {
-    struct up *up = timer->data;
-    log_warning("leaving takes longer than %d s", LEAVE_MS / 1000);
+    struct up *up = context;
+    if (is_wanted)
+        up->result = error_set(up->error, EXIT_CODE_INTERRUPTED, -EINTR, "left at once");
+    else
+        log_warning("leaving takes longer than %d s", DEPARTURE_MS / 1000);
     name_what_stays(up);
-    uv_stop(&up->loop);
 }
 
 static void leave(struct up *up)
@@ -135,7 +126,7 @@ static void leave(struct up *up)
         return;
     progress_done(&up->progress, now_ms(up));
     up->state = UP_LEAVING;
-    (void)uv_timer_start(&up->leave_timer, on_leave_timer, LEAVE_MS, 0);
+    departure_begin(&up->departure);
     machine_leave(&up->machine);
     up->open_parts = 1;
     if (up->tunnel != NULL)
@@ -154,54 +145,25 @@ static void leave_on_request(struct up *up, const char *how)
     leave(up);
 }
 
-static void on_signal(uv_signal_t *signal, int number KT_UNUSED)
+static void on_first_signal(void *context)
 {
-    struct up *up = signal->data;
-    if (up->leave_signals++ > 0) {
-        name_what_stays(up);
-        up->result = error_set(up->error, EXIT_CODE_INTERRUPTED, -EINTR, "left at once");
-        uv_stop(&up->loop);
-        return;
-    }
-    leave_on_request(up, "");
+    leave_on_request(context, "");
 }
 
 /* --- status ------------------------------------------------------------------------------------------------------- */
 
-static const char *state_name(const struct up *up, const struct tunnel_info *info)
-{
-    if (up->state == UP_LEAVING)
-        return "leaving";
-    if (up->state != UP_READY)
-        return "starting";
-    return info->state == TUNNEL_UP ? "connected" : "stalled";
-}
-
 static char *on_status(void *context)
 {
     struct up *up = context;
-    struct report report = {
-        .name = up->who.instance.name,
-        .context = up->who.config != NULL ? up->who.config->context : "",
-        .cluster = up->who.config != NULL ? up->who.config->server : "",
-        .name_space = up->who.name_space,
-        .pod = up->agent.pod,
-        .node = up->agent.node,
-        .services_from = up->found.services_from,
-        .pods_from = up->found.pods_from,
-        .since = up->since,
-    };
-    machine_report(&up->machine, &report);
-    if (up->tunnel != NULL) {
-        report.v4 = tunnel_v4(up->tunnel);
-        report.v6 = tunnel_v6(up->tunnel);
-        tunnel_info(up->tunnel, &report.tunnel);
-        const struct wire_accept *accept = tunnel_accept(up->tunnel);
-        if (accept != NULL && (accept->abilities & WIRE_CAN_PING_V4) == 0)
-            report.warning[report.warnings++] = "no ping: the node's runtime does not let pods open ping sockets";
-    }
-    report.state = state_name(up, &report.tunnel);
-    return report_json(&report);
+    struct situation situation = {.who = &up->who,
+                                  .agent = &up->agent,
+                                  .found = &up->found,
+                                  .machine = &up->machine,
+                                  .tunnel = up->tunnel,
+                                  .since = up->since,
+                                  .is_ready = up->state == UP_READY,
+                                  .is_leaving = up->state == UP_LEAVING};
+    return situation_json(&situation);
 }
 
 static void on_down(void *context)
@@ -211,14 +173,12 @@ static void on_down(void *context)
 
 /* --- the machine -------------------------------------------------------------------------------------------------- */
 
-static int plan(struct up *up, const struct cluster_ranges *found, struct error *error)
+static int plan(struct up *up, struct error *error)
 {
     struct address peer[UP_PEERS_MAX];
-    struct machine_plan wish = {.name = up->who.instance.name,
-                                .services = &found->services,
-                                .pods = &found->pods,
-                                .options = up->options,
-                                .peers = peer};
+    struct machine_plan wish = {.name = up->who.instance.name, .options = up->options, .peers = peer};
+    wish.services = &up->found.services;
+    wish.pods = &up->found.pods;
     if (up->cluster != NULL)
         wish.peers_count = api_peers(cluster_api(up->cluster), peer, UP_PEERS_MAX);
     return machine_plan(&up->machine, &wish, error);
@@ -228,10 +188,7 @@ static void ready(struct up *up)
 {
     progress_done(&up->progress, now_ms(up));
     up->state = UP_READY;
-    time_t now = time(NULL);
-    struct tm utc;
-    if (gmtime_r(&now, &utc) != NULL)
-        (void)strftime(up->since, sizeof up->since, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    situation_print_now(up->since);
     double seconds = (double)(now_ms(up) - up->began_ms) / 1000;
     progress_say(&up->progress, "ready after %.2f s: namespace %s on %s; %s", seconds, up->who.name_space,
                  up->machine.device.name, up->detach->ready_fd >= 0 ? "`ktvpn down` leaves" : "Ctrl-C leaves");
@@ -262,7 +219,7 @@ static void on_verified(void *context, int result)
     ready_if_all_is(up);
 }
 
-static void on_machine_failed(void *context, const struct error *error)
+static void on_part_failed(void *context, const struct error *error)
 {
     fail(context, error);
 }
@@ -274,10 +231,8 @@ static int learn_ranges(struct up *up, struct error *error)
     const struct wire_accept *accept = tunnel_accept(up->tunnel);
     if (accept == NULL || (!up->found.is_guess && up->found.pods.count > 0))
         return 0;
-    int rc = cluster_ranges_learn_pod(&up->found, &up->agent.pod_address);
-    for (size_t i = 0; rc == 0 && i < accept->servers; i++)
-        rc = cluster_ranges_learn(&up->found, &accept->server[i]);
-    return rc != 0 ? error_set(error, EXIT_CODE_FAILED, rc, "too many ranges") : plan(up, &up->found, error);
+    int rc = cluster_ranges_learn_all(&up->found, &up->agent.pod_address, accept->server, accept->servers);
+    return rc != 0 ? error_set(error, EXIT_CODE_FAILED, rc, "too many ranges") : plan(up, error);
 }
 
 /* The session is open for the first time: only now this machine is touched. */
@@ -321,8 +276,8 @@ static int on_dial(void *context, struct stream **out)
     struct up *up = context;
     if (up->cluster != NULL)
         return cluster_dial(up->cluster, out);
-    const struct address *agent = &up->options->agent;
-    return stream_dial_tcp_by(out, &up->loop, agent, up->options->agent_port, machine_device_of(&up->machine, agent));
+    const char *device = machine_device_of(&up->machine, &up->options->agent);
+    return stream_dial_tcp_by(out, &up->loop, &up->options->agent, up->options->agent_port, device);
 }
 
 /* Before the first session: not for ever, and not without a word. */
@@ -356,50 +311,31 @@ static void on_tunnel_state(void *context, enum tunnel_state state, const struct
         log_debug("tunnel: %s", error->text);
 }
 
-/* Without a cluster there is nobody to ask for another agent: what does not work at the start will not work later. */
-static void on_no_agent(struct up *up, int error)
-{
-    bool is_silent = error == -ECONNREFUSED || error == -ETIMEDOUT || error == -EHOSTUNREACH || error == -ENETUNREACH;
-    char text[ADDRESS_STRLEN];
-    struct error failure;
-    (void)address_print_port(&up->options->agent, up->options->agent_port, text);
-    if (is_silent)
-        (void)error_set(&failure, EXIT_CODE_AGENT, error, "no agent answers at %s: %s", text, strerror(-error));
-    else
-        (void)error_set(&failure, EXIT_CODE_AGENT, error,
-                        "what answers at %s is not the agent of this --agent-key: its key is the first line of its log",
-                        text);
-    fail(up, &failure);
-}
-
 static void on_doubt(void *context, int error)
 {
     struct up *up = context;
     if (up->cluster != NULL && up->state != UP_LEAVING)
         cluster_doubt(up->cluster);
     else if (up->cluster == NULL && up->state == UP_DIALLING)
-        on_no_agent(up, error);
+        fail(up, direct_agent_error(up->options, error, &(struct error){0}));
 }
 
 static void on_packet(void *context, uint8_t *packet, size_t size)
 {
     struct up *up = context;
-    if (up->machine.datapath != NULL)
-        datapath_on_packet(up->machine.datapath, packet, size);
+    machine_packet(&up->machine, packet, size);
 }
 
 static void on_room(void *context)
 {
     struct up *up = context;
-    if (up->machine.datapath != NULL)
-        datapath_on_room(up->machine.datapath);
+    machine_room(&up->machine);
 }
 
 static void on_dns_answer(void *context, uint32_t id, const uint8_t *message, size_t size)
 {
     struct up *up = context;
-    if (up->machine.names != NULL)
-        names_answer(up->machine.names, id, message, size);
+    machine_dns_answer(&up->machine, id, message, size);
 }
 
 static int open_tunnel(struct up *up)
@@ -410,8 +346,13 @@ static int open_tunnel(struct up *up)
                                           .on_packet = on_packet,
                                           .on_room = on_room,
                                           .on_dns_answer = on_dns_answer};
-    struct tunnel_options options = {.mtu = WIRE_MTU, .name = up->who.owner, .carriers = up->options->carriers};
-    return tunnel_open(&up->tunnel, &up->loop, &options, &ops, up);
+    struct tunnel_options options = {.mtu = WIRE_MTU,
+                                     .name = up->who.owner,
+                                     .carriers = up->options->carriers,
+                                     .keys = up->who.has_keys ? &up->who.keys : NULL};
+    int rc = tunnel_open(&up->tunnel, &up->loop, &options, &ops, up);
+    identity_forget_keys(&up->who);
+    return rc;
 }
 
 static void dial(struct up *up, const uint8_t key[static WIRE_KEY_SIZE])
@@ -433,7 +374,7 @@ static void on_checked(void *context, const struct cluster_ranges *ranges)
     if (up->state != UP_CHECKING)
         return;
     up->found = *ranges;
-    if (plan(up, ranges, &error) != 0) {
+    if (plan(up, &error) != 0) {
         fail(up, &error);
         return;
     }
@@ -469,25 +410,10 @@ static void on_agent(void *context, const struct launcher_agent *agent)
     dial(up, agent->key);
 }
 
-static void on_cluster_failed(void *context, const struct error *error)
-{
-    fail(context, error);
-}
-
 static void on_name(void *context, enum names_kind kind, const char *name, bool is_there)
 {
     struct up *up = context;
-    if (up->machine.names == NULL)
-        return;
-    if (!is_there)
-        names_remove(up->machine.names, kind, name);
-    else if (names_add(up->machine.names, kind, name) != 0)
-        log_debug("names: no room for %s", name);
-}
-
-static const char *text_or_null(const char *text)
-{
-    return text[0] != '\0' ? text : NULL;
+    machine_name(&up->machine, kind, name, is_there);
 }
 
 static int open_cluster(struct up *up, struct error *error)
@@ -495,15 +421,15 @@ static int open_cluster(struct up *up, struct error *error)
     static const struct cluster_ops ops = {.on_checked = on_checked,
                                            .on_step = on_step,
                                            .on_agent = on_agent,
-                                           .on_failed = on_cluster_failed,
+                                           .on_failed = on_part_failed,
                                            .on_name = on_name,
                                            .on_names_known = on_names_known};
     struct cluster_options options = {.config = up->who.config,
                                       .name_space = up->who.name_space,
                                       .image = up->options->agent_image,
                                       .owner = up->who.owner,
-                                      .agent_place = text_or_null(up->options->agent_place),
-                                      .agent_name = text_or_null(up->options->agent_name),
+                                      .agent_place = up->options->agent_place,
+                                      .agent_name = up->options->agent_name,
                                       .is_own_job = up->options->is_own_job || up->options->agent_image != NULL};
     progress_step(&up->progress, now_ms(up), "cluster %s", up->who.config->server);
     int rc = cluster_open(&up->cluster, &up->loop, &options, &ops, up, error);
@@ -526,9 +452,7 @@ static int start(struct up *up, struct error *error)
         return error_set(error, EXIT_CODE_FAILED, rc, "cannot prepare the session: %s", strerror(-rc));
     if (up->who.config != NULL)
         return open_cluster(up, error);
-    struct cluster_ranges *none = kt_calloc(1, sizeof *none);
-    rc = none == NULL ? error_set(error, EXIT_CODE_FAILED, -ENOMEM, "out of memory") : plan(up, none, error);
-    kt_free(none);
+    rc = plan(up, error); /* nothing was found: --also alone */
     if (rc != 0)
         return rc;
     up->state = UP_LAUNCHING;
@@ -536,25 +460,12 @@ static int start(struct up *up, struct error *error)
     return 0;
 }
 
-/* What needs no loop; nothing has to be undone when it fails but the lock. */
-static int prepare(struct up *up, struct error *error)
-{
-    int rc = identity_find(&up->who, up->options, error);
-    return rc != 0 ? rc : machine_look(&up->machine, error);
-}
-
 static int open_loop(struct up *up)
 {
     int rc = uv_loop_init(&up->loop);
     if (rc != 0)
         return rc;
-    up->leave_timer.data = up;
-    (void)uv_timer_init(&up->loop, &up->leave_timer);
-    for (size_t i = 0; i < KT_ARRAY_LEN(leave_signals); i++) {
-        up->signal[i].data = up;
-        (void)uv_signal_init(&up->loop, &up->signal[i]);
-        (void)uv_signal_start(&up->signal[i], on_signal, leave_signals[i]);
-    }
+    departure_init(&up->departure, &up->loop, on_first_signal, on_cut, up);
     up->began_ms = now_ms(up);
     progress_init(&up->progress, stderr, isatty(STDERR_FILENO) == 1, up->began_ms);
     return 0;
@@ -562,13 +473,15 @@ static int open_loop(struct up *up)
 
 static int run(struct up *up, struct error *error)
 {
-    int rc = prepare(up, error);
+    struct error start_error;
+    int rc = identity_find(&up->who, up->options, error);
+    if (rc == 0)
+        rc = machine_look(&up->machine, error);
     if (rc != 0)
-        return rc;
+        return rc; /* nothing has to be undone but the lock */
     rc = open_loop(up);
     if (rc != 0)
         return error_set(error, EXIT_CODE_FAILED, rc, "cannot make an event loop: %s", strerror(-rc));
-    struct error start_error;
     if (start(up, &start_error) != 0)
         fail(up, &start_error);
     (void)uv_run(&up->loop, UV_RUN_DEFAULT);
@@ -584,7 +497,7 @@ int up_run(const struct options *options, struct helper *helper, struct detach *
     *up =
         (struct up){.options = options, .helper = helper, .detach = detach, .error = error, .who.instance.lock_fd = -1};
     up->machine.on_verified = on_verified;
-    up->machine.on_failed = on_machine_failed;
+    up->machine.on_failed = on_part_failed;
     up->machine.context = up;
     int rc = run(up, error);
     helper_stop(helper);

@@ -90,6 +90,7 @@ int wire_put_open(uint8_t *out, size_t size, const struct wire_open *open)
     cursor_put_u16(&cursor, open->mtu);
     put_address(&cursor, &open->v4);
     put_address(&cursor, &open->v6);
+    cursor_put_bytes(&cursor, open->run, sizeof open->run);
     put_text(&cursor, open->name);
     cursor_put_u8(&cursor, open->slot);
     cursor_put_u8(&cursor, open->is_lost);
@@ -103,6 +104,7 @@ int wire_get_open(struct wire_open *open, const uint8_t *body, size_t size)
     open->mtu = cursor_u16(&cursor);
     get_address(&cursor, &open->v4);
     get_address(&cursor, &open->v6);
+    cursor_copy(&cursor, open->run, sizeof open->run);
     get_text(&cursor, open->name, WIRE_NAME_MAX);
     open->slot = cursor_u8(&cursor);
     uint8_t is_lost = cursor_u8(&cursor);
@@ -181,6 +183,6 @@ int wire_get_refuse(struct wire_refuse *refuse, const uint8_t *body, size_t size
     memset(refuse, 0, sizeof *refuse);
     refuse->reason = cursor_u8(&cursor);
     get_text(&cursor, refuse->text, WIRE_TEXT_MAX);
-    bool is_wrong = refuse->reason < WIRE_REASON_BYE || refuse->reason > WIRE_REASON_INVALID;
+    bool is_wrong = refuse->reason < WIRE_REASON_BYE || refuse->reason > WIRE_REASON_TAKEN;
     return is_wrong ? -EBADMSG : decoded(&cursor);
 }

@@ -91,16 +91,19 @@ enum wire_type {
 /* Feature bits of HELLO (what the agent can) and INIT (what the client wants of it). */
 #define WIRE_FEATURE_IPV4 (1u << 0)
 #define WIRE_FEATURE_IPV6 (1u << 1)
-#define WIRE_FEATURE_AEGIS256 (1u << 2) /* records are sealed with AEGIS-256, not ChaChaPoly; the handshake never is \
-                                         */
+#define WIRE_FEATURE_AEGIS256                                                              \
+    (1u << 2) /* records are sealed with AEGIS-256, not ChaChaPoly; the handshake never is \
+               */
 
 /* A session has up to WIRE_SLOTS_MAX slots, and a flow belongs to one of them. The newest carrier of a slot takes the
  * place of the one before. The client's wish. A session's addresses follow from its key (session_addresses()); they
  * ride here so that the agent can check that both sides agree. */
 #define WIRE_NAME_MAX 64
+#define WIRE_RUN_SIZE 8
 struct wire_open {
     uint16_t mtu;                 /* largest packet that the client takes, at most WIRE_MTU */
     struct address v4, v6;        /* family ADDRESS_NONE when not wanted */
+    uint8_t run[WIRE_RUN_SIZE];   /* drawn by each running client: tells two that have the same key file apart */
     char name[WIRE_NAME_MAX + 1]; /* "user@host", for other users' eyes; printable ASCII */
     uint8_t slot;                 /* below WIRE_SLOTS_MAX */
     bool is_lost;                 /* the slot's carrier before is: what was under way on it is to be sent again */
@@ -142,6 +145,7 @@ enum wire_reason {
     WIRE_REASON_KEY = 6,     /* this key is not on the list of allowed ones */
     WIRE_REASON_VERSION = 7,
     WIRE_REASON_INVALID = 8, /* what came makes no sense */
+    WIRE_REASON_TAKEN = 9,   /* a newer client with the same key has taken the session's place */
 };
 struct wire_refuse {
     uint8_t reason;               /* enum wire_reason; same form for CLOSE */

@@ -217,6 +217,15 @@ int cluster_ranges_learn_pod(struct cluster_ranges *ranges, const struct address
     return cidr_set_add(&ranges->pods, &around);
 }
 
+int cluster_ranges_learn_all(struct cluster_ranges *ranges, const struct address *pod, const struct address *servers,
+                             size_t count)
+{
+    int rc = cluster_ranges_learn_pod(ranges, pod);
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = cluster_ranges_learn(ranges, &servers[i]);
+    return rc;
+}
+
 /* --- the search --------------------------------------------------------------------------------------------------- */
 
 static int read_answer(enum question question, struct cidr_set *set, const struct api_response *response)

@@ -25,6 +25,9 @@ struct cluster_ranges {
  * name server, which the agent tells). What is known better, is link-local (a node's cache) or too far away changes
  * nothing. 0, -E2BIG. */
 KT_MUST_USE int cluster_ranges_learn(struct cluster_ranges *ranges, const struct address *service);
+/* Both: what the agent told of itself and the cluster's name servers. */
+KT_MUST_USE int cluster_ranges_learn_all(struct cluster_ranges *ranges, const struct address *pod,
+                                         const struct address *servers, size_t count);
 /* Where no range of pods is known: the one around the agent's pod. 0, -E2BIG. */
 KT_MUST_USE int cluster_ranges_learn_pod(struct cluster_ranges *ranges, const struct address *pod);
 

@@ -385,16 +385,17 @@ int installed_open(struct installed **out, struct api *api, const struct install
                    const struct installed_ops *ops, void *context)
 {
     *out = NULL;
-    const char *place = options->place != NULL ? options->place : options->name_space;
-    if (!is_label(place) || (options->name != NULL && !is_label(options->name)))
+    bool is_placed = options->place != NULL && *options->place, is_named = options->name != NULL && *options->name;
+    const char *place = is_placed ? options->place : options->name_space;
+    if (!is_label(place) || (is_named && !is_label(options->name)))
         return -EINVAL;
     struct installed *installed = kt_calloc(1, sizeof *installed);
     if (installed == NULL)
         return -ENOMEM;
     *installed = (struct installed){.api = api, .ops = ops, .context = context};
-    (void)snprintf(installed->name, sizeof installed->name, "%s", options->name != NULL ? options->name : "");
+    (void)snprintf(installed->name, sizeof installed->name, "%s", is_named ? options->name : "");
     add_place(installed, place);
-    if (options->place == NULL && strcmp(place, INSTALLED_NAMESPACE) != 0)
+    if (!is_placed && strcmp(place, INSTALLED_NAMESPACE) != 0)
         add_place(installed, INSTALLED_NAMESPACE);
     if (look(installed) != 0) {
         kt_free(installed);

@@ -13,8 +13,8 @@
 
 struct installed_options {
     const char *name_space; /* the user's */
-    const char *place;      /* only in this namespace; NULL: in the user's, then in INSTALLED_NAMESPACE */
-    const char *name;       /* the one of this name (label app.kubernetes.io/instance); NULL: any */
+    const char *place;      /* only in this namespace; NULL or "": in the user's, then in INSTALLED_NAMESPACE */
+    const char *name;       /* the one of this name (label app.kubernetes.io/instance); NULL or "": any */
 };
 
 struct installed_ops {

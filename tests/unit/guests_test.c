@@ -155,6 +155,27 @@ static void same_key_finds_its_session_again(void **state)
     assert_int_equal(fake_first->thaws, 1);
 }
 
+/* Two programs with one key file: the older is told, and the newer has a session of its own. */
+static void newest_client_of_a_key_takes_the_session(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_open open = client_wish(&f->client[0]);
+    open_guests(f);
+    join(f, &f->client[0]);
+    f->client[1] = f->client[0];
+    f->client[1].pump = NULL;
+    f->client[1].opened = f->client[1].accepts = 0;
+    connect_to(f, &f->client[1]);
+    open.run[0]++;
+    (void)snprintf(open.name, sizeof open.name, "bob@desk");
+    client_send_open(&f->client[1], &open);
+    RUN_UNTIL(&f->loop, f->client[1].accepts);
+    RUN_UNTIL(&f->loop, f->client[0].closes == 1);
+    assert_int_equal(f->client[0].refuse.reason, WIRE_REASON_TAKEN);
+    assert_string_equal(f->client[0].refuse.text, "bob@desk");
+    assert_int_equal(f->client[1].closes, 0);
+}
+
 static void bye_ends_the_session_at_once_on_all_carriers(void **state)
 {
     struct fixture *f = *state;
@@ -437,6 +458,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(clients_have_sessions_of_their_own, setup, teardown),
         cmocka_unit_test_setup_teardown(same_key_finds_its_session_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(newest_client_of_a_key_takes_the_session, setup, teardown),
         cmocka_unit_test_setup_teardown(bye_ends_the_session_at_once_on_all_carriers, setup, teardown),
         cmocka_unit_test_setup_teardown(close_of_one_carrier_leaves_the_session, setup, teardown),
         cmocka_unit_test_setup_teardown(second_key_with_the_same_address_is_refused, setup, teardown),

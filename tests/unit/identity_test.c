@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "client/key_file.h"
 #include "common/mem.h"
 #include "tests/unit/unit.h"
 
@@ -52,6 +54,33 @@ static void test_of_the_context(void **state KT_UNUSED)
     assert_string_equal(identity.instance.name, "me-kt");
     assert_non_null(strchr(identity.owner, '@'));
     identity_release(&identity);
+    identity_release(&identity);
+}
+
+static void test_key_file(void **state KT_UNUSED)
+{
+    struct identity identity;
+    char file[128], config[96];
+    struct options options = {.key_file = "/nowhere/key"};
+    assert_int_equal(identity_find(&identity, &options, &error), -ENOENT);
+    identity_release(&identity);
+    (void)setenv("XDG_CONFIG_HOME", folder, 1);
+    (void)snprintf(config, sizeof config, "%s/ktvpn", folder);
+    (void)snprintf(file, sizeof file, "%s/key", config);
+    assert_int_equal(key_file_make(file, &error), 0);
+    options = (struct options){.agent = {.family = ADDRESS_NONE}};
+    assert_int_equal(identity_find(&identity, &options, &error), 0);
+    assert_false(identity.has_keys); /* a session by the API draws its own */
+    identity_release(&identity);
+    options.agent = address_v4(0x0a000001);
+    assert_int_equal(identity_find(&identity, &options, &error), 0);
+    assert_true(identity.has_keys);
+    identity_forget_keys(&identity);
+    assert_true(sodium_is_zero((const unsigned char *)&identity.keys, sizeof identity.keys));
+    identity_release(&identity);
+    (void)unlink(file);
+    assert_int_equal(identity_find(&identity, &options, &error), 0); /* it need not be there */
+    assert_false(identity.has_keys);
     identity_release(&identity);
 }
 
@@ -116,6 +145,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_of_the_context, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_key_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_of_the_command_line, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_of_an_agent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_errors, set_up, tear_down),

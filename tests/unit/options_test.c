@@ -58,6 +58,17 @@ static void test_ranges_repeat(void **state KT_UNUSED)
     expect_usage(PARSE("up", "--also", "10.0.0.1/8"), "10.0.0.1/8");
 }
 
+static void test_key(void **state KT_UNUSED)
+{
+    assert_int_equal(PARSE("key"), 0);
+    assert_int_equal(options.command, OPTIONS_KEY);
+    assert_int_equal(PARSE("key", "--key", "/k"), 0);
+    assert_string_equal(options.key_file, "/k");
+    assert_int_equal(PARSE("up", "--key=/k"), 0);
+    expect_usage(PARSE("up", "--key="), "--key");
+    expect_usage(PARSE("status", "--key=/k"), "--key");
+}
+
 static void test_installed_agent(void **state KT_UNUSED)
 {
     assert_int_equal(PARSE("up"), 0);
@@ -154,13 +165,10 @@ static void test_help_names_every_option(void **state KT_UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ways_to_write),
-        cmocka_unit_test(test_ranges_repeat),
-        cmocka_unit_test(test_agent),
-        cmocka_unit_test(test_installed_agent),
-        cmocka_unit_test(test_commands),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_help_names_every_option),
+        cmocka_unit_test(test_ways_to_write),   cmocka_unit_test(test_ranges_repeat),
+        cmocka_unit_test(test_agent),           cmocka_unit_test(test_key),
+        cmocka_unit_test(test_installed_agent), cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_refused),         cmocka_unit_test(test_help_names_every_option),
     };
     return unit_run(tests);
 }

@@ -136,9 +136,10 @@ static void each_reason_has_its_text_and_its_end(void **state)
         enum wire_reason reason;
         bool is_final, is_final_later;
     } cases[] = {
-        {WIRE_REASON_BYE, true, true},     {WIRE_REASON_CARRIER, false, false}, {WIRE_REASON_LEAVING, false, false},
-        {WIRE_REASON_ADDRESS, true, true}, {WIRE_REASON_FULL, true, false},     {WIRE_REASON_KEY, true, true},
-        {WIRE_REASON_VERSION, true, true}, {WIRE_REASON_INVALID, true, true},   {(enum wire_reason)250, true, true},
+        {WIRE_REASON_BYE, true, true},       {WIRE_REASON_CARRIER, false, false}, {WIRE_REASON_LEAVING, false, false},
+        {WIRE_REASON_ADDRESS, true, true},   {WIRE_REASON_FULL, true, false},     {WIRE_REASON_KEY, true, true},
+        {WIRE_REASON_VERSION, true, true},   {WIRE_REASON_INVALID, true, true},   {WIRE_REASON_TAKEN, true, true},
+        {(enum wire_reason)250, true, true},
     };
     for (size_t i = 0; i < KT_ARRAY_LEN(cases); i++) {
         assert_int_equal(path_end_is_final(cases[i].reason, false), cases[i].is_final);
