@@ -79,11 +79,6 @@ static void on_failed(void *context, int error)
     bed->datapath = NULL;
 }
 
-static void run(const char *command)
-{
-    assert_int_equal(system(command), 0);
-}
-
 #define WAIT(condition)                                                 \
     do {                                                                \
         for (int turn_ = 0; turn_ < WAIT_MS && !(condition); turn_++) { \
@@ -164,12 +159,12 @@ static void make_host(void)
                    "ip link add ktt0 type veth peer name ktt1 netns %d && ip addr add 192.0.2.2/24 dev ktt0 && "
                    "ip link set ktt0 up",
                    (int)pid);
-    run(text);
+    netns_run(text);
     int here = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
     (void)snprintf(text, sizeof text, "/proc/%d/ns/net", (int)pid);
     int there = open(text, O_RDONLY | O_CLOEXEC);
     assert_int_equal(setns(there, CLONE_NEWNET), 0);
-    run("ip addr add " SERVER "/24 dev ktt1 && ip link set ktt1 up");
+    netns_run("ip addr add " SERVER "/24 dev ktt1 && ip link set ktt1 up");
     bed->host_tcp = open_socket(SOCK_STREAM, SERVER, 8080);
     bed->host_udp = open_socket(SOCK_DGRAM, SERVER, 9000);
     assert_int_equal(setns(here, CLONE_NEWNET), 0);
@@ -372,7 +367,7 @@ static void test_closes_with_open_flows(void **state KT_UNUSED)
 static void test_device_is_deleted(void **state KT_UNUSED)
 {
     assert_int_equal(open_datapath(1), 0);
-    run("ip link del ktvpn0");
+    netns_run("ip link del ktvpn0");
     WAIT(bed->failed == 1);
     assert_int_equal(bed->error, -ENODEV);
     assert_null(bed->datapath);

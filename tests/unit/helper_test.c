@@ -32,23 +32,6 @@ static void check(bool condition, const char *text, int line)
     _exit(99);
 }
 
-static void run(const char *command)
-{
-    assert_int_equal(system(command), 0);
-}
-
-static bool says(const char *command, const char *word)
-{
-    char line[1024];
-    bool found = false;
-    FILE *pipe = popen(command, "re");
-    assert_non_null(pipe);
-    while (fgets(line, sizeof line, pipe) != NULL)
-        found = found || strstr(line, word) != NULL;
-    (void)pclose(pipe);
-    return found;
-}
-
 /* Waits until `is_true`, for at most WAIT_MS. */
 static bool eventually(bool (*is_true)(void))
 {
@@ -190,18 +173,18 @@ static void device_addresses_and_routes_are_there(void **state)
     netns_enter(&netns);
     hold(&holder, hold_device);
     (void)told(&holder);
-    assert_true(says("ip link show dev ktvpn0", "mtu 65000"));
-    assert_true(says("ip link show dev ktvpn0", "qlen 4096"));
-    assert_true(says("ip link show dev ktvpn0", ",UP"));
-    assert_true(says("ip addr show dev ktvpn0", "198.18.0.2/32"));
-    assert_true(says("ip addr show dev ktvpn0", "fd00::2/128"));
-    assert_false(says("ip addr show dev ktvpn0", "fe80:")); /* so there are no router solicitations */
-    assert_false(says("ip addr show dev ktvpn0", "tentative"));
-    assert_true(says("ip route show table main", "10.222.0.0/16 dev ktvpn0"));
-    assert_true(says("ip -6 route show table main", "fd12::/64 dev ktvpn0"));
-    assert_true(says("ip route get 10.222.7.7", "src 198.18.0.2"));
-    assert_true(says("ip -6 route get fd12::7", "src fd00::2"));
-    assert_false(says("ip rule", "ktvpn"));
+    assert_true(netns_says("ip link show dev ktvpn0", "mtu 65000"));
+    assert_true(netns_says("ip link show dev ktvpn0", "qlen 4096"));
+    assert_true(netns_says("ip link show dev ktvpn0", ",UP"));
+    assert_true(netns_says("ip addr show dev ktvpn0", "198.18.0.2/32"));
+    assert_true(netns_says("ip addr show dev ktvpn0", "fd00::2/128"));
+    assert_false(netns_says("ip addr show dev ktvpn0", "fe80:")); /* so there are no router solicitations */
+    assert_false(netns_says("ip addr show dev ktvpn0", "tentative"));
+    assert_true(netns_says("ip route show table main", "10.222.0.0/16 dev ktvpn0"));
+    assert_true(netns_says("ip -6 route show table main", "fd12::/64 dev ktvpn0"));
+    assert_true(netns_says("ip route get 10.222.7.7", "src 198.18.0.2"));
+    assert_true(netns_says("ip -6 route get fd12::7", "src fd00::2"));
+    assert_false(netns_says("ip rule", "ktvpn"));
     release(&holder);
     assert_true(device_is_gone());
     assert_int_equal(netns_lines_with("ktvpn"), 0);
@@ -316,9 +299,9 @@ static void root_without_sudo_loses_all_capabilities(void **state)
 
     char command[128];
     (void)snprintf(command, sizeof command, "ls -l /proc/%d/fd", helper);
-    assert_true(says(command, "/dev/null"));
-    assert_false(says(command, "/dev/net/tun")); /* handed over, not kept */
-    assert_false(says(command, " 6 ->"));        /* 0-2, the parent, netlink */
+    assert_true(netns_says(command, "/dev/null"));
+    assert_false(netns_says(command, "/dev/net/tun")); /* handed over, not kept */
+    assert_false(netns_says(command, " 6 ->"));        /* 0-2, the parent, netlink */
     release(&holder);
     netns_leave(&netns);
 }
@@ -418,14 +401,14 @@ static void is_restored_after_it_was_set_down(void **state)
     netns_enter(&netns);
     hold(&holder, be_set_down);
     assert_int_equal(told(&holder), 0);
-    assert_true(says("ip link show dev ktvpn0", "alias kt.1"));
-    run("ip link set ktvpn0 down");
-    assert_false(says("ip route", "ktvpn0"));
+    assert_true(netns_says("ip link show dev ktvpn0", "alias kt.1"));
+    netns_run("ip link set ktvpn0 down");
+    assert_false(netns_says("ip route", "ktvpn0"));
     assert_int_equal(write(holder.fd, &go, sizeof go), sizeof go);
     assert_int_equal(told(&holder), 0);
-    assert_true(says("ip route", "10.222.0.0/16 dev ktvpn0"));
-    assert_true(says("ip -6 route get fd00:222::1", "src fd00::2"));
-    assert_true(says("ip -4 addr show dev ktvpn0", "198.18.0.2/32"));
+    assert_true(netns_says("ip route", "10.222.0.0/16 dev ktvpn0"));
+    assert_true(netns_says("ip -6 route get fd00:222::1", "src fd00::2"));
+    assert_true(netns_says("ip -4 addr show dev ktvpn0", "198.18.0.2/32"));
     release(&holder);
     netns_leave(&netns);
 }
@@ -479,11 +462,11 @@ static void hostile_requests_change_nothing(void **state)
     struct netns netns;
     struct holder holder;
     netns_enter(&netns);
-    run("ip link add lan0 type veth peer name lan1 && ip link set lan0 up && ip link set lan1 up");
-    run("ip route add 10.99.0.0/16 dev lan0");
+    netns_run("ip link add lan0 type veth peer name lan1 && ip link set lan0 up && ip link set lan1 up");
+    netns_run("ip route add 10.99.0.0/16 dev lan0");
     hold(&holder, be_hostile);
     release(&holder);
-    assert_true(says("ip route", "10.99.0.0/16 dev lan0"));
+    assert_true(netns_says("ip route", "10.99.0.0/16 dev lan0"));
     assert_true(device_is_gone());
     netns_leave(&netns);
 }
@@ -507,10 +490,11 @@ static void a_machine_without_ipv6_is_fine(void **state)
     struct netns netns;
     struct holder holder;
     netns_enter(&netns);
-    run("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 && echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6");
+    netns_run(
+        "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 && echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6");
     hold(&holder, hold_device_without_v6);
     (void)told(&holder);
-    assert_true(says("ip route get 10.222.7.7", "src 198.18.0.2"));
+    assert_true(netns_says("ip route get 10.222.7.7", "src 198.18.0.2"));
     release(&holder);
     netns_leave(&netns);
 }

@@ -27,11 +27,6 @@ static void on_down(void *context)
         link_watch_close(bed->watch);
 }
 
-static void run(const char *command)
-{
-    assert_int_equal(system(command), 0);
-}
-
 static void turn(struct bed *bed)
 {
     struct timespec ms = {.tv_nsec = 1000000};
@@ -44,7 +39,7 @@ static int set_up(void **state)
     struct bed *bed = test_calloc(1, sizeof *bed);
     *state = bed;
     netns_enter(&bed->netns);
-    run("ip link add ktt0 type veth peer name ktt1 && ip link set ktt0 up && ip link set ktt1 up");
+    netns_run("ip link add ktt0 type veth peer name ktt1 && ip link set ktt0 up && ip link set ktt1 up");
     assert_int_equal(uv_loop_init(&bed->loop), 0);
     assert_int_equal(link_watch_open(&bed->watch, &bed->loop, "ktt0", on_down, bed), 0);
     return 0;
@@ -65,7 +60,7 @@ static int tear_down(void **state)
 static void test_is_set_down(void **state)
 {
     struct bed *bed = *state;
-    run("ip link set ktt0 down");
+    netns_run("ip link set ktt0 down");
     for (int i = 0; i < WAIT_MS && bed->downs == 0; i++)
         turn(bed);
     assert_true(bed->downs > 0);
@@ -75,12 +70,12 @@ static void test_is_set_down(void **state)
 static void test_others_are_no_news(void **state)
 {
     struct bed *bed = *state;
-    run("ip link add ktt2 type veth peer name ktt3 && ip link set ktt2 up && ip link set ktt2 down");
-    run("ip link set ktt0 down && ip link set ktt0 up");
+    netns_run("ip link add ktt2 type veth peer name ktt3 && ip link set ktt2 up && ip link set ktt2 down");
+    netns_run("ip link set ktt0 down && ip link set ktt0 up");
     for (int i = 0; i < 20; i++)
         turn(bed);
     assert_int_equal(bed->downs, 0);
-    run("ip link del ktt0");
+    netns_run("ip link del ktt0");
     for (int i = 0; i < 20; i++)
         turn(bed);
     assert_int_equal(bed->downs, 0);
@@ -90,7 +85,7 @@ static void test_closes_in_the_callback(void **state)
 {
     struct bed *bed = *state;
     bed->closes = true;
-    run("ip link set ktt0 down");
+    netns_run("ip link set ktt0 down");
     for (int i = 0; i < WAIT_MS && bed->downs == 0; i++)
         turn(bed);
     assert_int_equal(bed->downs, 1);

@@ -136,23 +136,6 @@ static void on_failed(void *context, const struct error *error)
     bed->error = *error;
 }
 
-static void run(const char *command)
-{
-    assert_int_equal(system(command), 0);
-}
-
-static bool says(const char *command, const char *word)
-{
-    char line[1024];
-    bool found = false;
-    FILE *pipe = popen(command, "re");
-    assert_non_null(pipe);
-    while (fgets(line, sizeof line, pipe) != NULL)
-        found = found || strstr(line, word) != NULL;
-    (void)pclose(pipe);
-    return found;
-}
-
 static void turn(void)
 {
     struct timespec ms = {.tv_nsec = 1000000};
@@ -183,8 +166,8 @@ static int set_up(void **state KT_UNUSED)
 {
     bed = test_calloc(1, sizeof *bed);
     netns_enter(&bed->netns);
-    run("ip link add ktt0 type veth peer name ktt1 && ip link set ktt1 up && ip addr add 192.0.2.2/24 dev ktt0 && "
-        "ip link set ktt0 up && ip route add default via 192.0.2.1");
+    netns_make_lan();
+    netns_run("ip route add default via 192.0.2.1");
     resolv_conf_write(resolv_conf, "nameserver " SERVER "\n");
     assert_int_equal(uv_loop_init(&bed->loop), 0);
     assert_int_equal(rtnl_open(&bed->rtnl), 0);
@@ -324,11 +307,11 @@ static void add_v6_cluster(uint32_t abilities)
 static void test_joins_and_leaves(void **state KT_UNUSED)
 {
     look_plan_and_join();
-    assert_true(says("ip route", "10.222.0.0/16 dev ktvpn0"));
-    assert_true(says("ip route", "10.232.0.0/16 dev ktvpn0"));
-    assert_true(says("ip route", SERVER " dev ktvpn0"));
-    assert_true(says("ip addr show dev ktvpn0", "198.18.0.5/32"));
-    run("ping -c 1 -W 1 10.222.0.1 >/dev/null 2>&1 || true");
+    assert_true(netns_says("ip route", "10.222.0.0/16 dev ktvpn0"));
+    assert_true(netns_says("ip route", "10.232.0.0/16 dev ktvpn0"));
+    assert_true(netns_says("ip route", SERVER " dev ktvpn0"));
+    assert_true(netns_says("ip addr show dev ktvpn0", "198.18.0.5/32"));
+    netns_run("ping -c 1 -W 1 10.222.0.1 >/dev/null 2>&1 || true");
     turn();
     assert_true(bed->packets > 0);
     machine_report(&bed->machine, &bed->report);
@@ -358,7 +341,7 @@ static void test_no_route(void **state KT_UNUSED)
 /* Another VPN or the administrator has a route to the name server alone: --exclude could not help there. */
 static void test_name_server_has_a_route_already(void **state KT_UNUSED)
 {
-    run("ip route add " SERVER "/32 dev ktt0");
+    netns_run("ip route add " SERVER "/32 dev ktt0");
     look_plan_and_join();
     assert_int_equal(bed->machine.servers, 0);
     assert_int_equal(machine_verify(&bed->machine), -ENOTSUP);
@@ -370,20 +353,21 @@ static void test_name_server_has_a_route_already(void **state KT_UNUSED)
 /* C12: another ktvpn has come first. */
 static void test_name_server_is_held_by_another(void **state KT_UNUSED)
 {
-    run("ip link add ktvpn9 type veth peer name ktt9 && ip link set ktt9 up && ip link set ktvpn9 up alias prod && ip "
+    netns_run(
+        "ip link add ktvpn9 type veth peer name ktt9 && ip link set ktt9 up && ip link set ktvpn9 up alias prod && ip "
         "route add " SERVER "/32 dev ktvpn9");
     look_plan_and_join();
     assert_int_equal(bed->machine.servers, 0);
     assert_int_equal(machine_verify(&bed->machine), -ENOTSUP);
     machine_report(&bed->machine, &bed->report);
     assert_non_null(strstr(bed->report.warning[0], "the ktvpn 'prod' (device ktvpn9)"));
-    run("ip link del ktvpn9");
+    netns_run("ip link del ktvpn9");
 }
 
 static void test_device_is_deleted(void **state KT_UNUSED)
 {
     look_plan_and_join();
-    run("ip link del ktvpn0");
+    netns_run("ip link del ktvpn0");
     for (int i = 0; i < WAIT_MS && bed->failed == 0; i++)
         turn();
     assert_int_equal(bed->failed, 1);
@@ -394,7 +378,7 @@ static void test_device_is_deleted(void **state KT_UNUSED)
 static void set_down(void)
 {
     int before = bed->restored;
-    run("ip link set ktvpn0 down");
+    netns_run("ip link set ktvpn0 down");
     for (int i = 0; i < WAIT_MS && bed->restored == before && bed->failed == 0; i++)
         turn();
 }
@@ -406,9 +390,9 @@ static void test_device_is_set_down(void **state KT_UNUSED)
     set_down();
     assert_int_equal(bed->restored, 1);
     assert_int_equal(bed->failed, 0);
-    assert_true(says("ip route", "10.222.0.0/16 dev ktvpn0"));
-    assert_true(says("ip route", SERVER " dev ktvpn0"));
-    assert_true(says("ip -6 route get fd31:232::7", "src fd6b:7476:706e::5"));
+    assert_true(netns_says("ip route", "10.222.0.0/16 dev ktvpn0"));
+    assert_true(netns_says("ip route", SERVER " dev ktvpn0"));
+    assert_true(netns_says("ip -6 route get fd31:232::7", "src fd6b:7476:706e::5"));
 }
 
 /* A fight with somebody is not ours to win. */
@@ -455,10 +439,10 @@ static void test_joins_both_families(void **state KT_UNUSED)
     add_v6_cluster(WIRE_CAN_IPV6);
     look_plan_and_join();
     assert_null(bed->machine.without_v6);
-    assert_true(says("ip -6 addr show dev ktvpn0", "fd6b:7476:706e::5/128"));
-    assert_true(says("ip -6 route", "fd31:222::/112 dev ktvpn0"));
-    assert_true(says("ip -6 route get fd31:232::7", "src fd6b:7476:706e::5"));
-    assert_true(says("ip link show dev ktvpn0", "alias kt"));
+    assert_true(netns_says("ip -6 addr show dev ktvpn0", "fd6b:7476:706e::5/128"));
+    assert_true(netns_says("ip -6 route", "fd31:222::/112 dev ktvpn0"));
+    assert_true(netns_says("ip -6 route get fd31:232::7", "src fd6b:7476:706e::5"));
+    assert_true(netns_says("ip link show dev ktvpn0", "alias kt"));
     machine_report(&bed->machine, &bed->report);
     assert_true(bed->report.has_v6);
     assert_int_equal(bed->report.warnings, 0);
@@ -466,8 +450,8 @@ static void test_joins_both_families(void **state KT_UNUSED)
 
 static bool has_no_v6(void)
 {
-    return !says("ip -6 addr show dev ktvpn0", "inet6") && !says("ip -6 route", "ktvpn0") &&
-           says("ip route", "10.222.0.0/16 dev ktvpn0");
+    return !netns_says("ip -6 addr show dev ktvpn0", "inet6") && !netns_says("ip -6 route", "ktvpn0") &&
+           netns_says("ip route", "10.222.0.0/16 dev ktvpn0");
 }
 
 /* Then no name of the cluster can lead to an address that does not answer. */
@@ -493,7 +477,7 @@ static void test_agent_without_v6(void **state KT_UNUSED)
 
 static void test_machine_without_v6(void **state KT_UNUSED)
 {
-    run("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6");
+    netns_run("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6");
     add_v6_cluster(WIRE_CAN_IPV6);
     look_plan_and_join();
     assert_true(has_no_v6());
@@ -502,7 +486,7 @@ static void test_machine_without_v6(void **state KT_UNUSED)
 
 static void test_plans_around_v6(void **state KT_UNUSED)
 {
-    run("ip addr add 2001:db8::2/64 dev ktt0 nodad && ip route add default via 2001:db8::1");
+    netns_run("ip addr add 2001:db8::2/64 dev ktt0 nodad && ip route add default via 2001:db8::1");
     resolv_conf_write(resolv_conf, "nameserver 2001:db8::53\n");
     look();
     name(&bed->options.also, "2001:db8::/65");
@@ -516,7 +500,7 @@ static void test_plans_around_v6(void **state KT_UNUSED)
 
 static void test_refuses_the_machines_v6_network(void **state KT_UNUSED)
 {
-    run("ip addr add 2001:db8::2/64 dev ktt0 nodad");
+    netns_run("ip addr add 2001:db8::2/64 dev ktt0 nodad");
     look();
     add(&bed->pods, "2001:db8::/64");
     assert_int_equal(plan(), -EADDRINUSE);

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -45,6 +46,33 @@ KT_UNUSED static void netns_up(const char *device)
     (void)snprintf(request.ifr_name, sizeof request.ifr_name, "%s", device);
     assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &request), 0);
     (void)close(fd);
+}
+
+/* Runs a shell's command, which must succeed. */
+KT_UNUSED static void netns_run(const char *command)
+{
+    assert_int_equal(system(command), 0);
+}
+
+/* Is `word` in a line of what the command prints? */
+KT_UNUSED static bool netns_says(const char *command, const char *word)
+{
+    char line[1024];
+    bool found = false;
+    FILE *pipe = popen(command, "re");
+    assert_non_null(pipe);
+    while (fgets(line, sizeof line, pipe) != NULL)
+        found = found || strstr(line, word) != NULL;
+    (void)pclose(pipe);
+    return found;
+}
+
+/* A network like a developer's: ktt0 with 192.0.2.2/24, and its other end ktt1. */
+KT_UNUSED static void netns_make_lan(void)
+{
+    netns_run(
+        "ip link add ktt0 type veth peer name ktt1 && ip link set ktt1 up && ip addr add 192.0.2.2/24 dev ktt0 && "
+        "ip link set ktt0 up");
 }
 
 KT_UNUSED static void netns_enter(struct netns *netns)

@@ -7,11 +7,6 @@
 #include "client/host/device.h"
 #include "tests/unit/netns.h"
 
-static void run(const char *command)
-{
-    assert_int_equal(system(command), 0);
-}
-
 static struct address address_of(const char *text)
 {
     struct address address;
@@ -57,14 +52,14 @@ static void routes_of_both_families_are_read(void **state)
     (void)state;
     struct netns netns;
     netns_enter(&netns);
-    run("ip link add lan0 type veth peer name lan1 && ip link set lan0 up && ip link set lan1 up");
-    run("ip addr add 192.0.2.10/24 dev lan0 && ip -6 addr add 2001:db8::10/64 dev lan0 nodad");
-    run("ip route add default via 192.0.2.1 && ip -6 route add default via 2001:db8::1");
-    run("ip route add 198.51.100.0/24 via 192.0.2.2");
-    run("ip route add 203.0.113.0/24 nexthop via 192.0.2.3 nexthop via 192.0.2.4");
-    run("ip route add 198.51.101.0/24 via inet6 2001:db8::5 dev lan0");
-    run("ip route add unreachable 10.9.0.0/16 && ip route add 10.8.0.0/16 via 192.0.2.2 table 77");
-    run("ip route add 10.7.0.0/16 dev lo");
+    netns_run("ip link add lan0 type veth peer name lan1 && ip link set lan0 up && ip link set lan1 up");
+    netns_run("ip addr add 192.0.2.10/24 dev lan0 && ip -6 addr add 2001:db8::10/64 dev lan0 nodad");
+    netns_run("ip route add default via 192.0.2.1 && ip -6 route add default via 2001:db8::1");
+    netns_run("ip route add 198.51.100.0/24 via 192.0.2.2");
+    netns_run("ip route add 203.0.113.0/24 nexthop via 192.0.2.3 nexthop via 192.0.2.4");
+    netns_run("ip route add 198.51.101.0/24 via inet6 2001:db8::5 dev lan0");
+    netns_run("ip route add unreachable 10.9.0.0/16 && ip route add 10.8.0.0/16 via 192.0.2.2 table 77");
+    netns_run("ip route add 10.7.0.0/16 dev lo");
 
     const struct network *network = read_all();
     const struct network_route *lan = find(network, "192.0.2.0/24", "lan0");
@@ -97,9 +92,9 @@ static void egress_is_the_kernels_choice(void **state)
     struct netns netns;
     struct network_route route;
     netns_enter(&netns);
-    run("ip link add lan0 type veth peer name lan1 && ip link set lan0 up && ip link set lan1 up");
-    run("ip addr add 192.0.2.10/24 dev lan0 && ip -6 addr add 2001:db8::10/64 dev lan0 nodad");
-    run("ip route add default via 192.0.2.1 && ip route add unreachable 10.9.0.0/16");
+    netns_run("ip link add lan0 type veth peer name lan1 && ip link set lan0 up && ip link set lan1 up");
+    netns_run("ip addr add 192.0.2.10/24 dev lan0 && ip -6 addr add 2001:db8::10/64 dev lan0 nodad");
+    netns_run("ip route add default via 192.0.2.1 && ip route add unreachable 10.9.0.0/16");
     struct address near = address_of("192.0.2.77"), far = address_of("8.8.8.8"), own = address_of("192.0.2.10");
     struct address six = address_of("2001:db8::77"), none = address_of("10.9.1.1"), gateway = address_of("192.0.2.1");
 
@@ -126,8 +121,9 @@ static void too_many_routes_are_cut(void **state)
     (void)state;
     struct netns netns;
     netns_enter(&netns);
-    run("ip link add lan0 type veth peer name lan1 && ip link set lan0 up && ip link set lan1 up");
-    run("for i in 0 1 2 3; do for k in $(seq 0 199); do echo route add 10.$i.$k.0/24 dev lan0; done; done | ip -batch "
+    netns_run("ip link add lan0 type veth peer name lan1 && ip link set lan0 up && ip link set lan1 up");
+    netns_run(
+        "for i in 0 1 2 3; do for k in $(seq 0 199); do echo route add 10.$i.$k.0/24 dev lan0; done; done | ip -batch "
         "-");
     assert_int_equal(read_all()->routes, NETWORK_ROUTES_MAX);
     netns_leave(&netns);

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -21,6 +20,7 @@
 #include "client/instance.h"
 #include "common/mem.h"
 #include "tests/unit/netns.h"
+#include "tests/unit/resolv_conf.h"
 
 #define WAIT_MS 20000
 #define EXIT_LEAK 98
@@ -220,23 +220,6 @@ static void wait_for_ready(const struct bed *bed)
     assert_true(has_printed("ready after"));
 }
 
-static bool says(const char *command, const char *word)
-{
-    char line[1024];
-    bool found = false;
-    FILE *pipe = popen(command, "re");
-    assert_non_null(pipe);
-    while (fgets(line, sizeof line, pipe) != NULL)
-        found = found || strstr(line, word) != NULL;
-    (void)pclose(pipe);
-    return found;
-}
-
-static void run(const char *command)
-{
-    assert_int_equal(system(command), 0);
-}
-
 /* --- an API server ------------------------------------------------------------------------------------------------ */
 
 /* What is not in this list has no answer for as long as the test lasts. */
@@ -341,8 +324,7 @@ static int set_up(void **state)
     bed = (struct bed){0};
     *state = &bed;
     netns_enter(&bed.netns);
-    run("ip link add ktt0 type veth peer name ktt1 && ip link set ktt1 up && ip addr add 192.0.2.2/24 dev ktt0 && ip "
-        "link set ktt0 up");
+    netns_make_lan();
     write_file("/proc/sys/net/ipv4/ping_group_range", "0 2147483647\n");
     (void)snprintf(bed.socket_path, sizeof bed.socket_path, "%s/ktvpn/t.sock", folder);
     (void)snprintf(bed.lock_path, sizeof bed.lock_path, "%s/ktvpn/t.lock", folder);
@@ -429,8 +411,8 @@ static void test_joins_and_leaves(void **state)
     start_agent(bed, NULL, NULL);
     join_agent(bed, NULL, NULL);
     wait_for_ready(bed);
-    assert_true(says("ip route", "10.99.0.0/16 dev ktvpn0"));
-    assert_true(says("ip route", SERVER " dev ktvpn0"));
+    assert_true(netns_says("ip route", "10.99.0.0/16 dev ktvpn0"));
+    assert_true(netns_says("ip route", SERVER " dev ktvpn0"));
     assert_false(has_printed("warning"));
     assert_int_equal(control_ask(bed->socket_path, "status", 1000, &answer), 0);
     cJSON *json = cJSON_Parse(answer);
@@ -481,7 +463,7 @@ static void test_device_is_deleted(void **state)
     start_agent(bed, NULL, NULL);
     join_agent(bed, NULL, NULL);
     wait_for_ready(bed);
-    run("ip link del ktvpn0");
+    netns_run("ip link del ktvpn0");
     assert_int_equal(wait_for_end(bed), EXIT_CODE_MACHINE);
     assert_true(has_printed("the network device ktvpn0 is gone"));
 }
@@ -601,19 +583,18 @@ static int enter_mounts(void **state KT_UNUSED)
                            "clusters: [{name: kt, cluster: {server: 'http://127.0.0.1:6443'}}]\n"
                            "users: [{name: me, user: {token: t}}]\n"
                            "contexts: [{name: kt, context: {cluster: kt, user: me, namespace: ems}}]\n");
-    write_file(resolv_conf, "nameserver " SERVER "\n");
     write_file(agent_resolv_conf, "nameserver 127.0.0.1\nsearch ems.svc.cluster.test svc.cluster.test cluster.test\n");
-    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
-        return -1;
-    return mount(resolv_conf, "/etc/resolv.conf", NULL, MS_BIND, NULL);
+    resolv_conf_enter(resolv_conf);
+    resolv_conf_write(resolv_conf, "nameserver " SERVER "\n");
+    return 0;
 }
 
 static int leave_mounts(void **state KT_UNUSED)
 {
     char runtime[64];
     (void)snprintf(runtime, sizeof runtime, "%s/ktvpn", folder);
-    (void)umount2("/etc/resolv.conf", MNT_DETACH);
-    (void)unlink(resolv_conf);
+    if (geteuid() == 0)
+        resolv_conf_leave(resolv_conf);
     (void)unlink(agent_resolv_conf);
     (void)unlink(output);
     (void)unlink(requests);
