@@ -1,4 +1,4 @@
-"""X1, X2, X5: a start that cannot work changes nothing, and says in one clear line which thing is wrong."""
+"""X1, X2, X5, X6: a start that cannot work changes nothing, and says in one clear line which thing is wrong."""
 
 import contextlib
 import json
@@ -9,6 +9,8 @@ import threading
 
 import machine
 import pytest
+import traffic
+from cluster import wait_for
 
 
 def refused(*args, code, words, kubeconfig=None, prefix=()):
@@ -119,3 +121,31 @@ def test_x5_no_tun(cluster):
 def test_x5_no_capability(cluster, tmp_path):
     drop = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
     refused(kubeconfig=cluster.kubeconfig, prefix=drop, code=9, words=["CAP_NET_ADMIN", "sudo ktvpn up", "setcap", "--cap-add"])
+
+
+NETWORKS = {"v4": ("10.222.77.1/24", "10.222.77.0/24", "10.222.0.0/16"), "v6": ("fd31:222::7701/120", "fd31:222::7700/120", "fd31:222::/112")}
+
+
+@contextlib.contextmanager
+def connected_network(address):
+    """The laptop has a network of its own inside the cluster's range."""
+    subprocess.run(["ip", "addr", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else [])], check=True)
+    wait_for(lambda: address.split("/")[0] in machine.text_of("ip", "route", "show", "table", "local")
+             + machine.text_of("ip", "-6", "route", "show", "table", "local"), 5, "the address is in use")
+    try:
+        yield
+    finally:
+        subprocess.run(["ip", "addr", "del", address, "dev", "eth0"], check=True)
+
+
+@pytest.mark.parametrize("family", ["v4", "v6"])
+def test_x6_a_network_of_this_machine(cluster, ktvpn_up, family):
+    address, network, services = NETWORKS[family]
+    with connected_network(address):
+        before, objects = machine.snapshot(), cluster.snapshot()
+        refused(kubeconfig=cluster.kubeconfig, code=10, words=[services, network, "eth0", f"--exclude {network}"])
+        assert not machine.differences(before, machine.snapshot()) and objects == cluster.snapshot()
+        with ktvpn_up("-n", "ems", "--exclude", network) as up:
+            assert services not in up.status()["ranges"]
+            assert traffic.pod_of("dashboard-api").startswith("dashboard-api-")
+            assert "eth0" in machine.text_of("ip", "route", "get", network.split("/")[0][:-1] + "9")
