@@ -2,10 +2,12 @@
 
     relay.delay(0.02)    bytes wait that long, each way
     relay.stall()        a black hole: nothing is passed on, new connections hang; go() ends it
-    relay.cut()          every connection is closed at once; reset() does it with RST, cut_one() cuts the oldest
+    relay.cut()          every connection is closed at once; reset() does it with RST, cut_one() and
+                         reset_one() do it to the oldest
     relay.refuse()       new connections are refused; accept() ends it
 """
 import collections
+import contextlib
 import selectors
 import socket
 import struct
@@ -14,6 +16,12 @@ import time
 
 BLOCK = 256 * 1024
 BUFFER_MAX = 1024 * 1024
+
+
+def linger(sock):
+    """Its close will be a RST."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class Pipe:
@@ -77,11 +85,17 @@ class Relay(threading.Thread):
     def reset(self):
         with self.lock:
             for sock in list(self.pipes) + self.waiting:
-                try:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                except OSError:
-                    pass
+                linger(sock)
         self.cut()
+
+    def reset_one(self):
+        with self.lock:
+            if self.pipes:
+                oldest = next(iter(self.pipes))
+                linger(oldest)
+                linger(self.pipes[oldest].target)
+                self.drop(oldest)
+        self.wake()
 
     def refuse(self):
         with self.lock:
