@@ -15,6 +15,7 @@
 
 #include "lwip/priv/tcp_priv.h"
 
+#include "netstack/lwip/hooks.h"
 #include "netstack/stack.h"
 
 #define READ_MAX ((size_t)(2 * TCP_MSS))
@@ -88,12 +89,23 @@ static bool is_small(const struct tcp_pcb *pcb)
     return pcb->unsent == NULL || TCP_SND_BUF - pcb->snd_buf <= SMALL_BYTES;
 }
 
+/* lwIP gives the FIN of a segment that it splits to the second half, and forgets to take it from the first one: what is
+ * behind would come after the end. tcp.c calls this one too (CMakeLists.txt). */
+err_t kt_lwip_split(struct tcp_pcb *pcb, u16_t size)
+{
+    struct tcp_seg *segment = pcb->unsent;
+    err_t rc = tcp_split_unsent_seg(pcb, size);
+    if (rc == ERR_OK && segment->next != NULL)
+        TCPH_UNSET_FLAG(segment->tcphdr, TCP_FIN);
+    return rc;
+}
+
 /* A segment larger than the client's whole window would wait for lwIP's probe timer: cut it now. */
 static void fit_into_window(struct tcp_pcb *pcb)
 {
     if (pcb->unsent == NULL || pcb->unacked != NULL || pcb->snd_wnd == 0 || pcb->unsent->len <= pcb->snd_wnd)
         return;
-    if (tcp_split_unsent_seg(pcb, (u16_t)pcb->snd_wnd) == ERR_OK)
+    if (kt_lwip_split(pcb, (u16_t)pcb->snd_wnd) == ERR_OK)
         (void)tcp_output(pcb);
 }
 

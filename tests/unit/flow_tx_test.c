@@ -56,6 +56,33 @@ static void test_slow_reader_after_close(void **state)
     assert_true(flows_become(0));
 }
 
+/* The last segment, with the FIN, is larger than the window that is open: it goes out in two, and the end stays behind
+ * its bytes. */
+static void test_last_segment_larger_than_the_window(void **state)
+{
+    (void)state;
+    for (size_t size = 600000; size < 680000; size += 10000) {
+        struct pair pair = connected();
+        struct pollfd never = {.fd = -1};
+        char got[32768];
+        size_t sum = 0;
+        int large = 1 << 20;
+        assert_int_equal(setsockopt(pair.server, SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof large), 0);
+        uint8_t *data = calloc(1, size);
+        assert_int_equal(send(pair.server, data, size, 0), size);
+        close(pair.server);
+        for (ssize_t n = 1; n > 0; sum += (size_t)n) {
+            poll(&never, 1, 30);
+            n = recv(pair.client, got, sizeof got, 0);
+            assert_true(n >= 0);
+        }
+        assert_int_equal(sum, size);
+        close(pair.client);
+        free(data);
+    }
+    assert_true(flows_become(0));
+}
+
 static void test_bytes_then_reset(void **state)
 {
     (void)state;
@@ -136,6 +163,7 @@ int main(void)
         TCP_PAIR_TEST(test_bulk_with_back_pressure),
         TCP_PAIR_TEST(test_stalled_client),
         TCP_PAIR_TEST(test_slow_reader_after_close),
+        TCP_PAIR_TEST(test_last_segment_larger_than_the_window),
         TCP_PAIR_TEST(test_bytes_then_reset),
         TCP_PAIR_TEST(test_freeze_and_thaw),
         TCP_PAIR_TEST(test_bulk_through_outages),
