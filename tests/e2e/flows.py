@@ -12,11 +12,11 @@ AHEAD = 8192  # bytes of a flow that may be on the way
 
 
 class Flow:
-    def __init__(self, host, port, number, start):
+    def __init__(self, host, port, number):
         self.sock = traffic.connect(host, port)
         self.sock.setblocking(False)
-        self.number, self.sent, self.got, self.changed = number, 0, 0, start
-        self.longest, self.error, self.is_over = 0.0, None, False
+        self.number, self.sent, self.got, self.changed = number, 0, 0, 0.0
+        self.longest, self.error = 0.0, None
         noise = bytes(next(traffic.stream_blocks(f"flow {number}", STREAM)))
         self.stream = noise + noise[:AHEAD]
 
@@ -40,7 +40,7 @@ class Flows(threading.Thread):
     def __init__(self, host, count, port=7000, every=0.1, size=256, is_checked=True):
         super().__init__(daemon=True)
         self.every, self.size, self.is_checked, self.stopping = every, size, is_checked, False
-        self.flows = [Flow(host, port, number, time.monotonic()) for number in range(count)]
+        self.flows = [Flow(host, port, number) for number in range(count)]
 
     def __enter__(self):
         self.start()
@@ -73,6 +73,8 @@ class Flows(threading.Thread):
         return max(flow.longest for flow in self.flows)
 
     def run(self):
+        for flow in self.flows:
+            flow.changed = time.monotonic()
         with selectors.DefaultSelector() as selector:
             for flow in self.flows:
                 selector.register(flow.sock, selectors.EVENT_READ, flow)
