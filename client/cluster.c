@@ -87,7 +87,9 @@ static void answered(struct cluster *cluster, const struct error *error)
         cluster->error = *error;
         cluster->has_error = true;
     }
-    if (--cluster->questions > 0 || cluster->state != CLUSTER_CHECKING)
+    /* Where one question does not reach the server, the others would only take their time to find out. */
+    bool is_in_vain = error != NULL && (error->code == EXIT_CODE_UNREACHABLE || error->code == EXIT_CODE_TLS);
+    if ((--cluster->questions > 0 && !is_in_vain) || cluster->state != CLUSTER_CHECKING)
         return;
     const struct error *why = refusal(cluster);
     if (why != NULL) {

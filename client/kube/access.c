@@ -30,6 +30,16 @@ struct access {
     void *context;
 };
 
+static void cancel_rest(struct access *access)
+{
+    for (size_t i = 0; i < access->count; i++) {
+        if (access->question[i].request != NULL)
+            api_cancel(access->question[i].request);
+        access->question[i].request = NULL;
+    }
+}
+
+/* Where one does not reach the server, the others would only take their time to find out. */
 static void on_review(void *context, const struct api_response *response)
 {
     struct access_question *question = context;
@@ -41,8 +51,9 @@ static void on_review(void *context, const struct api_response *response)
         access->error = response->error;
         access->has_error = true;
     }
-    if (--access->open > 0)
+    if (--access->open > 0 && response->status != 0)
         return;
+    cancel_rest(access);
     access->done(access->context, access->has_error ? &access->error : NULL);
     kt_free(access);
 }
@@ -105,10 +116,7 @@ void access_cancel(struct access *access)
 {
     if (access == NULL)
         return;
-    for (size_t i = 0; i < access->count; i++) {
-        if (access->question[i].request != NULL)
-            api_cancel(access->question[i].request);
-    }
+    cancel_rest(access);
     kt_free(access);
 }
 

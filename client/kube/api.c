@@ -52,6 +52,8 @@ struct api_request {
     /* What came: of a stream, from `taken` on it waits for pump(), and there is no newline before `scanned`. */
     char *data;
     size_t size, capacity, taken, scanned;
+    size_t head_size; /* bytes of headers and trailers */
+    bool has_head;    /* the whole of it */
     bool has_ended, is_cancelled;
     CURLcode code; /* when it has ended */
     char detail[CURL_ERROR_SIZE];
@@ -143,12 +145,26 @@ static void take_warning(struct api *api, const char *value, size_t size)
         log_warning("the API server warns: %s", log_escape(text, sizeof text, value, size));
 }
 
+static bool is_text(const char *data, size_t size, const char *text)
+{
+    return size == strlen(text) && memcmp(data, text, size) == 0;
+}
+
+/* libcurl itself sets no limit to trailers and to 1xx answers, and takes an answer that was cut in its head for whole.
+ */
 static size_t on_header(char *data, size_t one, size_t size, void *context)
 {
     (void)one;
     struct api_request *request = context;
     static const char name[] = "warning:";
     size_t skip = sizeof name - 1;
+    request->head_size += size;
+    if (request->head_size > API_HEAD_MAX)
+        return 0; /* CURLE_WRITE_ERROR */
+    if (is_text(data, size, "\r\n") || is_text(data, size, "\n"))
+        request->has_head = true;
+    else if (size > 5 && is_text(data, 5, "HTTP/"))
+        request->has_head = false; /* the next one, after a 1xx */
     if (size > skip && strncasecmp(data, name, skip) == 0)
         take_warning(request->api, data + skip, size - skip);
     return size;
@@ -367,8 +383,9 @@ static void collect_ended(struct api *api)
         if (message->msg != CURLMSG_DONE ||
             curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&request) != CURLE_OK)
             continue;
+        bool is_cut = message->data.result == CURLE_OK && !request->has_head;
         request->has_ended = true;
-        request->code = message->data.result;
+        request->code = is_cut ? CURLE_GOT_NOTHING : message->data.result;
     }
 }
 

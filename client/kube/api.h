@@ -13,6 +13,7 @@
 #include "common/address.h"
 
 #define API_BODY_MAX (16 * 1024 * 1024) /* of one answer */
+#define API_HEAD_MAX (256 * 1024)       /* of its headers and trailers */
 #define API_LINE_MAX (2 * 1024 * 1024)  /* of one event of a watch */
 #define API_TIMEOUT_MS 30000            /* of a call that is no stream */
 #define API_CONNECT_MS 10000            /* to the TLS handshake's end */

@@ -99,6 +99,13 @@ static int not_verified(const struct api_server *server, const struct api_failur
     }
 }
 
+/* In libcurl's and OpenSSL's words. */
+static bool is_end_of_connection(const char *text)
+{
+    return strstr(text, "SSL_ERROR_SYSCALL") != NULL || strstr(text, "Connection reset") != NULL ||
+           strstr(text, "Broken pipe") != NULL || strstr(text, "unexpected eof") != NULL;
+}
+
 /* An alert is the server's word about our side of the handshake; with TLS 1.3 it comes when we read. */
 static int broken(const struct api_server *server, const struct api_failure *failure, struct error *error)
 {
@@ -112,6 +119,11 @@ static int broken(const struct api_server *server, const struct api_failure *fai
         return error_set(error, EXIT_CODE_TLS, -EKEYREJECTED,
                          "cannot %s: %s refused our client certificate (%s); get a new kubeconfig", failure->what, url,
                          detail);
+    if (failure->code == CURLE_SSL_CONNECT_ERROR && is_end_of_connection(text))
+        return error_set(error, EXIT_CODE_UNREACHABLE, -ECONNRESET,
+                         "cannot %s: %s ended the connection before TLS was agreed on (%s); is the API server up, and "
+                         "known to the load balancer before it?",
+                         failure->what, url, detail);
     if (failure->code == CURLE_SSL_CONNECT_ERROR)
         return error_set(error, EXIT_CODE_TLS, -EPROTO, "cannot %s: no TLS connection to %s: %s", failure->what, url,
                          detail);

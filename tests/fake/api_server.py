@@ -7,7 +7,8 @@ Prints "NAME PORT" for each listener and the folder of certificates, then "ready
   GET  /_seen    [{"method", "path", "headers", "body", "alpn", "listener", "connection"}], and forgets them
 
 ANSWER: status, headers {}, body (text or JSON), lines [] (streamed), end: "close" (in order), "cut" (in the middle of a chunk),
-"hold" (stays open until the client leaves), "drop" (no answer at all), "silent" (no answer, stays open).
+"hold" (stays open until the client leaves), "drop" (no answer at all), "silent" (no answer, stays open). Or raw: bytes that are
+sent `times` times, before the connection ends.
 """
 import itertools
 import json
@@ -75,6 +76,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.until_the_client_leaves()
         if end == "drop":
             self.close_connection = True
+            return None
+        if "raw" in answer:
+            self.close_connection = True
+            for _ in range(answer.get("times", 1)):
+                self.wfile.write(answer["raw"].encode("latin-1"))
             return None
         self.send_response(answer.get("status", 200))
         for name, value in answer.get("headers", {}).items():
@@ -177,4 +183,5 @@ def main():
         os._exit(0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -364,6 +364,52 @@ static void connections_that_break(void **state)
     end(&s);
 }
 
+/* libcurl takes an answer that ends within its head for whole. */
+static void an_answer_cut_anywhere_is_none(void **state)
+{
+    (void)state;
+    static const char whole[] = "HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 2\r\n\r\n{}",
+                      chunked[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    static const char *const answers[] = {whole, chunked};
+    struct setup s;
+    struct outcome o;
+    begin(&s, "http");
+    for (size_t i = 0; i < KT_ARRAY_LEN(answers); i++) {
+        for (size_t size = 0; size <= strlen(answers[i]); size++) {
+            char *raw = kt_strndup(answers[i], size);
+            cJSON *script = cJSON_CreateObject();
+            cJSON *answer = cJSON_CreateObject();
+            (void)cJSON_AddItemToArray(cJSON_AddArrayToObject(script, "GET /raw"), answer);
+            (void)cJSON_AddStringToObject(answer, "raw", raw);
+            char *text = cJSON_PrintUnformatted(script);
+            fake_api_script(&fake, text);
+            get(&s, "/raw", &o);
+            bool is_whole =
+                size == strlen(answers[i]) || (i == 1 && size + 1 == strlen(answers[i])); /* but a newline */
+            assert_int_equal(o.status, is_whole ? 200 : 0);
+            cJSON_free(text);
+            cJSON_Delete(script);
+            kt_free(raw);
+        }
+    }
+    end(&s);
+}
+
+static void heads_are_bounded(void **state)
+{
+    (void)state;
+    struct setup s;
+    struct outcome o;
+    begin(&s, "http");
+    fake_api_script(&fake,
+                    "{\"GET /1xx\": [{\"raw\": \"HTTP/1.1 100 X\\r\\nA: bcdefghijklmnopqrst\\r\\n\\r\\n\", \"times\": "
+                    "20000}]}");
+    get(&s, "/1xx", &o);
+    assert_int_equal(o.status, 0);
+    assert_non_null(strstr(o.error.text, "too large"));
+    end(&s);
+}
+
 static void bodies_are_bounded(void **state)
 {
     (void)state;
@@ -628,6 +674,8 @@ int main(void)
         cmocka_unit_test(unreachable_servers_are_named),
         cmocka_unit_test(wrong_urls_are_refused),
         cmocka_unit_test(connections_that_break),
+        cmocka_unit_test(an_answer_cut_anywhere_is_none),
+        cmocka_unit_test(heads_are_bounded),
         cmocka_unit_test(bodies_are_bounded),
         cmocka_unit_test(warnings_are_logged_once_and_counted),
         cmocka_unit_test(streams_come_line_by_line),
