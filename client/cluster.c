@@ -8,6 +8,7 @@
 #include <cjson/cJSON.h>
 
 #include "client/cluster_names.h"
+#include "client/identity.h"
 #include "client/kube/portforward.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -29,7 +30,8 @@ struct cluster {
     void *context;
     char name_space[64];
     const char *image, *owner; /* the options' */
-    bool is_named;             /* an installed agent, and no other */
+    const struct placement *placement;
+    bool is_named; /* an installed agent, and no other */
 
     /* CHECKING: up to four questions at once; the first error wins. */
     int questions;
@@ -237,8 +239,10 @@ static void launch_job(struct cluster *cluster)
 {
     static const struct launcher_ops ops = {
         .on_step = on_launcher_step, .on_ready = on_launcher_ready, .on_failed = on_launcher_failed};
-    struct launcher_options options = {
-        .name_space = cluster->name_space, .image = cluster->image, .owner = cluster->owner};
+    struct launcher_options options = {.name_space = cluster->name_space,
+                                       .image = cluster->image,
+                                       .owner = cluster->owner,
+                                       .placement = cluster->placement};
     struct error error;
     int rc = launcher_open(&cluster->launcher, cluster->api, cluster->loop, &options, &ops, cluster);
     if (rc == 0)
@@ -390,6 +394,18 @@ static bool is_label(const char *text)
     return size > 0 && size < 64 && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == size;
 }
 
+struct cluster_options cluster_options_of(const struct options *options, const struct identity *who)
+{
+    return (struct cluster_options){.config = who->config,
+                                    .name_space = who->name_space,
+                                    .image = options->agent_image,
+                                    .owner = who->owner,
+                                    .agent_place = options->agent_place,
+                                    .agent_name = options->agent_name,
+                                    .placement = &options->placement,
+                                    .is_own_job = options->is_own_job || options->places_job};
+}
+
 int cluster_open(struct cluster **out, struct uv_loop_s *loop, const struct cluster_options *options,
                  const struct cluster_ops *ops, void *context, struct error *error)
 {
@@ -405,6 +421,7 @@ int cluster_open(struct cluster **out, struct uv_loop_s *loop, const struct clus
     (void)snprintf(cluster->name_space, sizeof cluster->name_space, "%.63s", options->name_space);
     cluster->image = options->image;
     cluster->owner = options->owner;
+    cluster->placement = options->placement;
     int rc = api_open(&cluster->api, loop, options->config, error);
     if (rc != 0) {
         kt_free(cluster);

@@ -45,8 +45,14 @@ struct cluster_options {
     const char *image;                    /* --agent-image, or NULL */
     const char *owner;                    /* "user@host" */
     const char *agent_place, *agent_name; /* --agent [NAMESPACE/]NAME: as in struct installed_options */
+    const struct placement *placement;    /* of a Job of ours; NULL: as ktvpn chooses */
     bool is_own_job;                      /* no installed agent is looked for */
 };
+
+/* As the command line says. */
+struct options;
+struct identity;
+struct cluster_options cluster_options_of(const struct options *options, const struct identity *who);
 
 /* Starts CHECKING. 0 or -errno with `error` (then *out may be set all the same, and is to be closed); -EINVAL: no name
  * of a namespace. */

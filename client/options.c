@@ -55,6 +55,7 @@ static int take_kubeconfig(struct options *options, const char *value)
 static int take_image(struct options *options, const char *value)
 {
     options->agent_image = value;
+    options->places_job = true;
     return 0;
 }
 
@@ -62,6 +63,49 @@ static int take_key_file(struct options *options, const char *value)
 {
     options->key_file = value;
     return *value != '\0' ? 0 : -EINVAL;
+}
+
+/* It speaks of a Job of ours, so no installed agent will do. */
+static int place(struct options *options, enum placement_kind kind, const char *value)
+{
+    options->places_job = true;
+    options->why = placement_add(&options->placement, kind, value);
+    return options->why == NULL ? 0 : -EINVAL;
+}
+
+static int take_node_selector(struct options *options, const char *value)
+{
+    return place(options, PLACEMENT_NODE_SELECTOR, value);
+}
+
+static int take_toleration(struct options *options, const char *value)
+{
+    return place(options, PLACEMENT_TOLERATION, value);
+}
+
+static int take_pull_secret(struct options *options, const char *value)
+{
+    return place(options, PLACEMENT_PULL_SECRET, value);
+}
+
+static int take_requests(struct options *options, const char *value)
+{
+    return place(options, PLACEMENT_REQUESTS, value);
+}
+
+static int take_limits(struct options *options, const char *value)
+{
+    return place(options, PLACEMENT_LIMITS, value);
+}
+
+static int take_label(struct options *options, const char *value)
+{
+    return place(options, PLACEMENT_LABEL, value);
+}
+
+static int take_annotation(struct options *options, const char *value)
+{
+    return place(options, PLACEMENT_ANNOTATION, value);
 }
 
 /* Becomes a file's name. */
@@ -215,6 +259,16 @@ static const struct option table[] = {
     {"exclude", 0, "CIDR", OPTIONS_UP, take_exclude, "keep this range out of the tunnel; may be repeated"},
     {"agent-image", 0, "IMAGE", OPTIONS_UP, take_image,
      "image of the agent (default: none; the program travels in a ConfigMap)"},
+    {"agent-node-selector", 0, "KEY=VALUE", OPTIONS_UP, take_node_selector,
+     "run the agent on nodes with this label; this one and the next may be repeated"},
+    {"agent-toleration", 0, "KEY[=VALUE][:EFFECT]", OPTIONS_UP, take_toleration, "let it run on nodes with this taint"},
+    {"agent-pull-secret", 0, "NAME", OPTIONS_UP, take_pull_secret, "a Secret to pull its image with"},
+    {"agent-requests", 0, "cpu=CPU,memory=MEMORY", OPTIONS_UP, take_requests,
+     "what it asks for (default: cpu=50m,memory=32Mi)"},
+    {"agent-limits", 0, "cpu=CPU,memory=MEMORY", OPTIONS_UP, take_limits,
+     "and at most gets (default: cpu=2,memory=256Mi)"},
+    {"agent-label", 0, "KEY=VALUE", OPTIONS_UP, take_label, "a label on its Job and pod"},
+    {"agent-annotation", 0, "KEY=VALUE", OPTIONS_UP, take_annotation, "an annotation on its Job and pod"},
     {"agent", 0, "AGENT", OPTIONS_UP, take_agent,
      "[NAMESPACE/]NAME: this installed agent; job: one of our own, even where one is installed;\n"
      "tcp://ADDRESS:PORT: this one, by plain TCP, without the Kubernetes API\n"
@@ -288,8 +342,9 @@ static int apply(struct parser *parser, const struct option *option, const char 
     }
     if (option->take(parser->options, value != NULL ? value : "") == 0)
         return 0;
-    return error_set(parser->error, EXIT_CODE_USAGE, -EINVAL, "--%s: '%.200s' is no valid %s", option->name, value,
-                     option->value);
+    const char *why = parser->options->why;
+    return error_set(parser->error, EXIT_CODE_USAGE, -EINVAL, "--%s: '%.200s' is no valid %s%s%s", option->name, value,
+                     option->value, why != NULL ? ": " : "", why != NULL ? why : "");
 }
 
 /* --name VALUE, --name=VALUE, -n VALUE, -nVALUE */
@@ -337,6 +392,8 @@ static int check(struct parser *parser)
         return usage(parser, "needs the other of --agent and --agent-key", has_agent ? "--agent" : "--agent-key");
     if (has_agent && options->also.count == 0)
         return usage(parser, "needs --also: without the Kubernetes API no range is known", "--agent");
+    if (options->places_job && (has_agent || options->agent_name[0] != '\0'))
+        return usage(parser, "not together with --agent-image and what else places a Job of our own", "--agent");
     if (options->name != NULL && options->is_for_all)
         return usage(parser, "not together with a NAME", "--all");
     return 0;

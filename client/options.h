@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "client/error.h"
+#include "client/kube/placement.h"
 #include "common/cidr.h"
 #include "common/wire.h"
 
@@ -36,7 +37,10 @@ struct options {
     const char *output;   /* NULL or "json" */
     struct options_cidrs also, exclude;
     char agent_place[64], agent_name[64]; /* --agent [NAMESPACE/]NAME: an installed one; empty: not given */
+    struct placement placement;           /* --agent-... */
+    const char *why;                      /* a value was refused: the reason, or NULL */
     bool is_own_job;                      /* --agent job: no installed agent */
+    bool places_job;                      /* --agent-image and what else only a Job of our own can have: nor then */
     struct address agent;                 /* --agent tcp://ADDRESS:PORT; family ADDRESS_NONE: not given */
     uint16_t agent_port;
     uint8_t agent_key[WIRE_KEY_SIZE]; /* --agent-key; valid with `agent` */

@@ -424,13 +424,7 @@ static int open_cluster(struct up *up, struct error *error)
                                            .on_failed = on_part_failed,
                                            .on_name = on_name,
                                            .on_names_known = on_names_known};
-    struct cluster_options options = {.config = up->who.config,
-                                      .name_space = up->who.name_space,
-                                      .image = up->options->agent_image,
-                                      .owner = up->who.owner,
-                                      .agent_place = up->options->agent_place,
-                                      .agent_name = up->options->agent_name,
-                                      .is_own_job = up->options->is_own_job || up->options->agent_image != NULL};
+    struct cluster_options options = cluster_options_of(up->options, &up->who);
     progress_step(&up->progress, now_ms(up), "cluster %s", up->who.config->server);
     int rc = cluster_open(&up->cluster, &up->loop, &options, &ops, up, error);
     if (up->cluster != NULL)
@@ -460,17 +454,6 @@ static int start(struct up *up, struct error *error)
     return 0;
 }
 
-static int open_loop(struct up *up)
-{
-    int rc = uv_loop_init(&up->loop);
-    if (rc != 0)
-        return rc;
-    departure_init(&up->departure, &up->loop, on_first_signal, on_cut, up);
-    up->began_ms = now_ms(up);
-    progress_init(&up->progress, stderr, isatty(STDERR_FILENO) == 1, up->began_ms);
-    return 0;
-}
-
 static int run(struct up *up, struct error *error)
 {
     struct error start_error;
@@ -479,9 +462,12 @@ static int run(struct up *up, struct error *error)
         rc = machine_look(&up->machine, error);
     if (rc != 0)
         return rc; /* nothing has to be undone but the lock */
-    rc = open_loop(up);
+    rc = uv_loop_init(&up->loop);
     if (rc != 0)
         return error_set(error, EXIT_CODE_FAILED, rc, "cannot make an event loop: %s", strerror(-rc));
+    departure_init(&up->departure, &up->loop, on_first_signal, on_cut, up);
+    up->began_ms = now_ms(up);
+    progress_init(&up->progress, stderr, isatty(STDERR_FILENO) == 1, up->began_ms);
     if (start(up, &start_error) != 0)
         fail(up, &start_error);
     (void)uv_run(&up->loop, UV_RUN_DEFAULT);

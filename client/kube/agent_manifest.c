@@ -107,7 +107,7 @@ struct cJSON *agent_manifest_job(const struct agent_manifest *manifest)
         done = add_text(job, CONTAINER, "image", manifest->image);
     else if (done)
         done = add_binary(job, manifest->name, manifest->pick);
-    if (done)
+    if (done && (!manifest->placement || placement_apply(manifest->placement, job) == 0))
         return job;
     cJSON_Delete(job);
     return NULL;

@@ -14,6 +14,7 @@ struct agent_manifest {
     const char *owner;             /* "user@host"; NULL: nobody's name */
     const char *image;             /* an image of the agent; NULL: the binary from the ConfigMap in `pick` */
     const struct image_pick *pick; /* with no `image` */
+    const struct placement *placement;
 };
 
 #define AGENT_MANIFEST_LABEL "app.kubernetes.io/instance"

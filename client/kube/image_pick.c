@@ -61,17 +61,6 @@ static bool is_ready(const cJSON *node)
     return false;
 }
 
-static bool is_tainted(const cJSON *node)
-{
-    const cJSON *taint;
-    cJSON_ArrayForEach(taint, json_path_get(node, "spec.taints"))
-    {
-        if (strcmp(json_path_text(taint, "effect"), "PreferNoSchedule") != 0)
-            return true;
-    }
-    return false;
-}
-
 /* The keys of labels hold dots, so no path names them. */
 static const char *label(const cJSON *node, const char *key)
 {
@@ -79,10 +68,10 @@ static const char *label(const cJSON *node, const char *key)
     return cJSON_IsString(item) ? item->valuestring : "";
 }
 
-static bool takes_pods(const cJSON *node)
+static bool takes_pods(const cJSON *node, const struct placement *placement)
 {
     const char *os = label(node, "kubernetes.io/os");
-    return is_ready(node) && !is_tainted(node) && !json_path_is_true(node, "spec.unschedulable") &&
+    return is_ready(node) && placement_fits(placement, node) && !json_path_is_true(node, "spec.unschedulable") &&
            (*os == '\0' || strcmp(os, "linux") == 0);
 }
 
@@ -131,14 +120,15 @@ static bool find_pause(char out[static IMAGE_PICK_NAME_MAX], const cJSON *node)
     return found;
 }
 
-int image_pick_from_nodes(struct image_pick *out, const struct cJSON *list, bool (*is_carried)(const char *arch))
+int image_pick_from_nodes(struct image_pick *out, const struct cJSON *list, const struct placement *placement,
+                          bool (*is_carried)(const char *arch))
 {
     *out = (struct image_pick){0};
     const cJSON *node;
     cJSON_ArrayForEach(node, json_path_get(list, "items"))
     {
         const char *arch = label(node, "kubernetes.io/arch");
-        if (!takes_pods(node) || !is_carried(arch))
+        if (!takes_pods(node, placement) || !is_carried(arch))
             continue;
         if (out->nodes > 0) {
             if (strcmp(arch, out->arch) == 0 && has_image(node, out->image))

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "common/compiler.h"
+#include "client/kube/placement.h"
 
 #define IMAGE_PICK_NAME_MAX 512 /* an image's name, with NUL */
 #define IMAGE_PICK_NODE_MAX 254
@@ -28,10 +28,10 @@ struct image_pick {
     size_t secrets;
 };
 
-/* The pause image of a Ready node that takes new pods, from a NodeList. `is_carried` says whether the client has an
- * agent for that architecture. -ENOENT when there is none. */
+/* The pause image of a Ready node that takes new pods, ours as placed, from a NodeList. `is_carried` says whether the
+ * client has an agent for that architecture. -ENOENT when there is none. */
 KT_MUST_USE int image_pick_from_nodes(struct image_pick *out, const struct cJSON *list,
-                                      bool (*is_carried)(const char *arch));
+                                      const struct placement *placement, bool (*is_carried)(const char *arch));
 
 /* The image of a running container, from a PodList: for users who may not list nodes. Nobody tells the node's
  * architecture, so it has to be `arch`. -ENOENT when nothing runs. */

@@ -59,7 +59,8 @@ static void on_nodes(void *context, const struct api_response *response)
 {
     struct image_search *search = context;
     search->request = NULL;
-    if (response->status == 200 && image_pick_from_nodes(search->pick, response->json, is_carried) == 0)
+    if (response->status == 200 &&
+        image_pick_from_nodes(search->pick, response->json, search->placement, is_carried) == 0)
         search->done(search->context, NULL);
     else if (response->status == 200 || response->status == 403)
         ask_pods(search);
@@ -68,12 +69,12 @@ static void on_nodes(void *context, const struct api_response *response)
 }
 
 int image_search_start(struct image_search *search, struct api *api, const char *name_space, struct image_pick *pick,
-                       image_search_done *done, void *context)
+                       const struct placement *placement, image_search_done *done, void *context)
 {
     char path[PATH_SIZE];
     image_search_cancel(search);
-    *search =
-        (struct image_search){.api = api, .name_space = name_space, .pick = pick, .done = done, .context = context};
+    *search = (struct image_search){
+        .api = api, .name_space = name_space, .pick = pick, .placement = placement, .done = done, .context = context};
     (void)snprintf(path, sizeof path, "/api/v1/nodes?limit=%d", NODES_LIMIT);
     struct api_call call = {.path = path, .what = "list the nodes", .done = on_nodes};
     return ask(search, &call);

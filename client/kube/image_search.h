@@ -13,14 +13,17 @@ struct image_search {
     struct api *api;
     const char *name_space;
     struct image_pick *pick;
+    const struct placement *placement;
     image_search_done *done;
     void *context;
     struct api_request *request;
 };
 
-/* `pick` gets the choice; done() gets `error` NULL then. `name_space` and `pick` must outlive it. 0 or -ENOMEM. */
+/* `pick` gets the choice; done() gets `error` NULL then. `name_space`, `pick` and `placement` must outlive it. 0 or
+ * -ENOMEM. */
 KT_MUST_USE int image_search_start(struct image_search *search, struct api *api, const char *name_space,
-                                   struct image_pick *pick, image_search_done *done, void *context);
+                                   struct image_pick *pick, const struct placement *placement, image_search_done *done,
+                                   void *context);
 /* Fine when none is under way. */
 void image_search_cancel(struct image_search *search);
 

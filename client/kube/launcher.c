@@ -65,6 +65,7 @@ struct launcher {
     enum launcher_state state;
     struct api_request *request[SLOTS];
     struct agent_wait *wait;
+    struct placement placement;
     struct image_search search;
     struct image_pick pick;
     char job[NAME_SIZE]; /* empty: none of ours is there */
@@ -319,7 +320,7 @@ static void try_pod(struct launcher *launcher)
     launcher->state = LAUNCHER_TRYING;
     draw_name(name);
     forget_body(launcher);
-    struct agent_manifest manifest = {name, launcher->owner, launcher->image, &launcher->pick};
+    struct agent_manifest manifest = {name, launcher->owner, launcher->image, &launcher->pick, &launcher->placement};
     launcher->body = agent_manifest_job(&manifest);
     cJSON *pod = launcher->body ? agent_manifest_pod(launcher->body) : NULL;
     (void)snprintf(path, sizeof path, "/api/v1/namespaces/%s/pods?dryRun=All", launcher->name_space);
@@ -347,8 +348,8 @@ static void on_image(void *context, const struct error *error)
 static void find_image(struct launcher *launcher)
 {
     launcher->state = LAUNCHER_FINDING;
-    if (image_search_start(&launcher->search, launcher->api, launcher->name_space, &launcher->pick, on_image,
-                           launcher) != 0)
+    if (image_search_start(&launcher->search, launcher->api, launcher->name_space, &launcher->pick,
+                           &launcher->placement, on_image, launcher) != 0)
         fail_memory(launcher);
 }
 
@@ -420,6 +421,8 @@ int launcher_open(struct launcher **out, struct api *api, struct uv_loop_s *loop
     if (!launcher)
         return -ENOMEM;
     *launcher = (struct launcher){.api = api, .loop = loop, .ops = ops, .context = context};
+    if (options->placement)
+        launcher->placement = *options->placement;
     if (copy_text(&launcher->name_space, options->name_space) != 0 ||
         copy_text(&launcher->image, options->image) != 0 || copy_text(&launcher->owner, options->owner) != 0) {
         free_launcher(launcher);

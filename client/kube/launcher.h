@@ -19,8 +19,9 @@
 
 struct launcher_options {
     const char *name_space;
-    const char *image; /* --agent-image; NULL: none, the binary goes into a ConfigMap */
-    const char *owner; /* "user@host", for a label's or annotation's reader */
+    const char *image;                 /* --agent-image; NULL: none, the binary goes into a ConfigMap */
+    const char *owner;                 /* "user@host", for a label's or annotation's reader */
+    const struct placement *placement; /* its texts must outlive the launcher; NULL: as ktvpn chooses */
 };
 
 struct launcher_agent {

@@ -164,3 +164,32 @@ def test_deadline_and_drain(joined, cluster):
             assert status == 201, answer
         wait_for(lambda: joined.status().get("agent", {}).get("pod") not in (pod, None), 30, "another agent")
         wait_for(lambda: traffic.works(host, timeout=0.5), 10, "a GET")
+
+
+def test_placement(ktvpn_up, cluster):
+    """Flags reach the pod; a tainted node takes it when it is tolerated."""
+    cluster.kc("label", "node", "node1", "e2e=here")
+    cluster.kc("taint", "node", "node1", "e2e=only:NoSchedule")
+    try:
+        refused(cluster, "-n", "ems", code=8, words=["untolerated taint"], seconds=12)
+        flags = ["--agent-toleration", "e2e=only:NoSchedule", "--agent-node-selector", "e2e=here", "--agent-requests", "cpu=20m,memory=48Mi",
+                 "--agent-limits", "memory=200Mi", "--agent-label", "team=e2e", "--agent-annotation", "example.com/why=a test, all of it"]
+        with ktvpn_up("-n", "ems", *flags) as up:
+            pod = cluster.get(f"/api/v1/namespaces/ems/pods/{up.status()['agent']['pod']}")
+            assert pod["metadata"]["labels"]["team"] == "e2e" and pod["metadata"]["annotations"]["example.com/why"] == "a test, all of it"
+            assert pod["spec"]["nodeSelector"]["e2e"] == "here"
+            assert pod["spec"]["containers"][0]["resources"] == {"requests": {"cpu": "20m", "memory": "48Mi"}, "limits": {"cpu": "2", "memory": "200Mi"}}
+    finally:
+        cluster.kc("taint", "node", "node1", "e2e-")
+        cluster.kc("label", "node", "node1", "e2e-")
+
+
+@pytest.mark.parametrize("flag, value, words", [("--agent-label", "a=b c", "a valid label must be"), ("--agent-requests", "memory=lots", "quantities must match"),
+                                                ("--agent-toleration", "a:Sometimes", "unsupported taint effect")])
+def test_placement_that_is_no_placement(cluster, flag, value, words):
+    refused(cluster, "-n", "ems", flag, value, code=2, words=[flag, words], seconds=2)
+
+
+def test_placement_that_the_server_refuses(cluster):
+    """The dry run says it, and nothing is made."""
+    refused(cluster, "-n", "ems", "--agent-requests", "memory=1Gi", code=1, words=["must be less than or equal to memory limit"], seconds=5)

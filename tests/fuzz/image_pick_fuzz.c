@@ -21,9 +21,10 @@ static void check(int rc, const struct image_pick *pick)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const struct placement placement;
     struct image_pick pick;
     cJSON *list = cJSON_ParseWithLength((const char *)data, size);
-    int rc = image_pick_from_nodes(&pick, list, is_carried);
+    int rc = image_pick_from_nodes(&pick, list, &placement, is_carried);
     check(rc, &pick);
     rc = image_pick_from_pods(&pick, list, "amd64");
     check(rc, &pick);

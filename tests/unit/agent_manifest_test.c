@@ -22,7 +22,7 @@ static const char *label(const cJSON *object, const char *path, const char *key)
 static void job_runs_the_binary_in_a_picked_image(void **state)
 {
     (void)state;
-    struct agent_manifest manifest = {"ktvpn-agent-x", "alice@\"laptop\"", NULL, &PICK};
+    struct agent_manifest manifest = {"ktvpn-agent-x", "alice@\"laptop\"", NULL, &PICK, NULL};
     cJSON *job = agent_manifest_job(&manifest);
     assert_non_null(job);
     assert_string_equal(json_path_text(job, "metadata.name"), "ktvpn-agent-x");
@@ -51,7 +51,7 @@ static void job_runs_the_binary_in_a_picked_image(void **state)
 static void job_is_admitted_anywhere(void **state)
 {
     (void)state;
-    struct agent_manifest manifest = {"ktvpn-agent-x", NULL, NULL, &PICK};
+    struct agent_manifest manifest = {"ktvpn-agent-x", NULL, NULL, &PICK, NULL};
     cJSON *job = agent_manifest_job(&manifest);
     assert_true(json_path_is_true(job, POD ".securityContext.runAsNonRoot"));
     assert_int_equal(json_path_int(job, POD ".securityContext.runAsUser", 0), 65532);
@@ -76,7 +76,7 @@ static void job_is_admitted_anywhere(void **state)
 static void job_takes_an_image_of_the_agent_as_it_is(void **state)
 {
     (void)state;
-    struct agent_manifest manifest = {"ktvpn-agent-x", "a@b", "r/ktvpn-agent:1", NULL};
+    struct agent_manifest manifest = {"ktvpn-agent-x", "a@b", "r/ktvpn-agent:1", NULL, NULL};
     cJSON *job = agent_manifest_job(&manifest);
     assert_string_equal(json_path_text(job, CONTAINER ".image"), "r/ktvpn-agent:1");
     assert_null(json_path_get(job, CONTAINER ".command"));
@@ -122,7 +122,7 @@ static void *failing_malloc(size_t size)
 static void survives_every_failed_allocation_of_cjson(void **state)
 {
     (void)state;
-    struct agent_manifest manifest = {"ktvpn-agent-x", "a@b", NULL, &PICK};
+    struct agent_manifest manifest = {"ktvpn-agent-x", "a@b", NULL, &PICK, NULL};
     cJSON_Hooks hooks = {failing_malloc, free};
     cJSON_InitHooks(&hooks);
     cJSON *job = NULL;

@@ -7,6 +7,8 @@
 
 #include "client/kube/image_pick.h"
 
+static struct placement placement;
+
 static bool is_amd64(const char *arch)
 {
     return strcmp(arch, "amd64") == 0;
@@ -24,7 +26,7 @@ static int from_nodes(struct image_pick *pick, const char *text)
 {
     cJSON *list = cJSON_Parse(text);
     assert_non_null(list);
-    int rc = image_pick_from_nodes(pick, list, is_amd64);
+    int rc = image_pick_from_nodes(pick, list, &placement, is_amd64);
     cJSON_Delete(list);
     return rc;
 }

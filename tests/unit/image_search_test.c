@@ -17,6 +17,7 @@ static const char pod_list[] = "{\"items\":[{\"metadata\":{\"name\":\"p\"},\"spe
 
 static struct image_search search;
 static struct image_pick pick;
+static const struct placement placement;
 static struct error error;
 static int done, failed;
 
@@ -46,7 +47,7 @@ static int tear_down(void **state KT_UNUSED)
 
 static int start(void)
 {
-    return image_search_start(&search, NULL, "ems", &pick, on_done, &search);
+    return image_search_start(&search, NULL, "ems", &pick, &placement, on_done, &search);
 }
 
 static void test_nodes(void **state KT_UNUSED)

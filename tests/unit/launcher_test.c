@@ -73,7 +73,7 @@ static const struct launcher_ops OPS = {on_step, on_ready, on_failed};
 
 static void open_launcher(struct bed *bed, const char *image)
 {
-    struct launcher_options options = {"ems", image, "alice@laptop"};
+    struct launcher_options options = {"ems", image, "alice@laptop", NULL};
     assert_int_equal(launcher_open(&bed->launcher, NULL, &bed->loop, &options, &OPS, bed), 0);
     assert_int_equal(seam.count, 0); /* nothing happens inside the call */
 }
@@ -415,7 +415,7 @@ static void refuses_what_is_no_namespace(void **state)
     static const char *const bad[] = {"",    "a/b", "A",
                                       "a?b", "a.b", "0123456789012345678901234567890123456789012345678901234567890123"};
     for (size_t i = 0; i < KT_ARRAY_LEN(bad); i++) {
-        struct launcher_options options = {bad[i], NULL, NULL};
+        struct launcher_options options = {bad[i], NULL, NULL, NULL};
         assert_int_equal(launcher_open(&bed->launcher, NULL, &bed->loop, &options, &OPS, bed), -EINVAL);
     }
 }
@@ -424,7 +424,7 @@ static void refuses_what_is_no_namespace(void **state)
 static void survives_every_failed_allocation(void **state)
 {
     struct bed *bed = *state;
-    struct launcher_options options = {"ems", "r/agent:1", "alice@laptop"};
+    struct launcher_options options = {"ems", "r/agent:1", "alice@laptop", NULL};
     for (unsigned long nth = 1; nth <= 4; nth++) {
         kt_mem_fail_nth(nth);
         assert_int_equal(launcher_open(&bed->launcher, NULL, &bed->loop, &options, &OPS, bed), -ENOMEM);

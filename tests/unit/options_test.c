@@ -58,6 +58,17 @@ static void test_ranges_repeat(void **state KT_UNUSED)
     expect_usage(PARSE("up", "--also", "10.0.0.1/8"), "10.0.0.1/8");
 }
 
+static void test_placement(void **state KT_UNUSED)
+{
+    assert_int_equal(PARSE("up", "--agent-label", "a=b", "--agent-label=c=d", "--agent-requests=cpu=1"), 0);
+    assert_int_equal(options.placement.count[PLACEMENT_LABEL], 2);
+    assert_true(options.places_job);
+    expect_usage(PARSE("up", "--agent-label", "a b=c"), "a qualified name must consist of");
+    expect_usage(PARSE("up", "--agent-limits", "cpu=lots"), "quantities must match");
+    expect_usage(PARSE("up", "--agent", "team-a", "--agent-limits", "cpu=1"), "--agent");
+    assert_int_equal(PARSE("up", "--agent", "job", "--agent-limits", "cpu=1"), 0);
+}
+
 static void test_key(void **state KT_UNUSED)
 {
     assert_int_equal(PARSE("key"), 0);
@@ -165,10 +176,15 @@ static void test_help_names_every_option(void **state KT_UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ways_to_write),   cmocka_unit_test(test_ranges_repeat),
-        cmocka_unit_test(test_agent),           cmocka_unit_test(test_key),
-        cmocka_unit_test(test_installed_agent), cmocka_unit_test(test_commands),
-        cmocka_unit_test(test_refused),         cmocka_unit_test(test_help_names_every_option),
+        cmocka_unit_test(test_ways_to_write),
+        cmocka_unit_test(test_ranges_repeat),
+        cmocka_unit_test(test_agent),
+        cmocka_unit_test(test_key),
+        cmocka_unit_test(test_placement),
+        cmocka_unit_test(test_installed_agent),
+        cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_help_names_every_option),
     };
     return unit_run(tests);
 }
