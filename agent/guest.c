@@ -127,6 +127,15 @@ static void on_netstack_closed(void *context)
     closed_one(((struct guest *)context)->private);
 }
 
+static void log_drops(const struct guest *guest, const struct netstack_stats *stats)
+{
+    for (int drop = 0; drop < NETSTACK_DROPS; drop++) {
+        if (stats->drops[drop] > 0)
+            log_info("session %u: dropped packets, %s: %llu", guest->id, netstack_drop_name((enum netstack_drop)drop),
+                     (unsigned long long)stats->drops[drop]);
+    }
+}
+
 void guest_close(struct guest *guest)
 {
     struct guest_private *p = guest->private;
@@ -135,6 +144,7 @@ void guest_close(struct guest *guest)
     log_info("session %u: ends: %llu packets in, %llu out, %llu connections, %llu packets with a foreign source",
              guest->id, (unsigned long long)stats.packets_in, (unsigned long long)stats.packets_out,
              (unsigned long long)stats.tcp_opened, (unsigned long long)guest->foreign);
+    log_drops(guest, &stats);
     session_end(&guest->session);
     resolver_forget(p->resolver, guest);
     netstack_close(p->netstack, on_netstack_closed);

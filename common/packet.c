@@ -6,14 +6,21 @@
 
 #include "common/cursor.h"
 
+#define V6_HEAD_SIZE 40
+
+enum extension { EXTENSION_HOPS = 0, EXTENSION_ROUTING = 43, EXTENSION_FRAGMENT = 44, EXTENSION_TARGET = 60 };
+
 static int parse_v4(struct packet *packet, struct cursor *cursor)
 {
     packet->head_size = (size_t)(cursor_u8(cursor) & 15) * 4;
-    cursor_skip(cursor, 1);
+    packet->service = cursor_u8(cursor);
     packet->size = cursor_u16(cursor);
-    cursor_skip(cursor, 2);
-    packet->is_fragment = (cursor_u16(cursor) & 0x3fff) != 0; /* more fragments, or an offset */
-    cursor_skip(cursor, 1);
+    packet->fragment_id = cursor_u16(cursor);
+    uint16_t fragment = cursor_u16(cursor);
+    packet->has_more = (fragment & 0x2000) != 0;
+    packet->fragment_offset = (uint16_t)((fragment & 0x1fff) * 8);
+    packet->is_fragment = (fragment & 0x3fff) != 0;
+    packet->hops = cursor_u8(cursor);
     packet->protocol = cursor_u8(cursor);
     cursor_skip(cursor, 2);
     packet->source.family = packet->target.family = ADDRESS_V4;
@@ -22,17 +29,67 @@ static int parse_v4(struct packet *packet, struct cursor *cursor)
     return packet->head_size < 20 ? -EBADMSG : 0;
 }
 
-static int parse_v6(struct packet *packet, struct cursor *cursor)
+static void parse_fragment(struct packet *packet, struct cursor *cursor)
 {
-    cursor_skip(cursor, 4);
-    packet->head_size = 40;
-    packet->size = packet->head_size + cursor_u16(cursor);
     packet->protocol = cursor_u8(cursor);
     cursor_skip(cursor, 1);
+    uint16_t fragment = cursor_u16(cursor);
+    packet->fragment_offset = fragment & 0xfff8;
+    packet->has_more = (fragment & 1) != 0;
+    packet->is_fragment = packet->has_more || packet->fragment_offset != 0;
+    packet->fragment_id = cursor_u32(cursor);
+    packet->head_size += 8;
+}
+
+/* Options of hops and target are stepped over: none of those that exist is for a tunnel's end. */
+static int parse_extension(struct packet *packet, struct cursor *cursor)
+{
+    bool is_routing = packet->protocol == EXTENSION_ROUTING;
+    packet->protocol = cursor_u8(cursor);
+    size_t size = ((size_t)cursor_u8(cursor) + 1) * 8;
+    cursor_skip(cursor, 1);
+    uint8_t segments_left = cursor_u8(cursor);
+    cursor_skip(cursor, size - 4);
+    packet->head_size += size;
+    return is_routing && segments_left > 0 ? -EBADMSG : 0;
+}
+
+static int walk_extensions(struct packet *packet, struct cursor *cursor)
+{
+    int rc = 0;
+    for (unsigned count = 0; rc == 0 && count <= PACKET_EXTENSIONS_MAX; count++) {
+        switch (packet->protocol) {
+        case EXTENSION_FRAGMENT:
+            parse_fragment(packet, cursor);
+            if (packet->is_fragment)
+                return 0; /* what follows is a piece of something */
+            break;
+        case EXTENSION_HOPS: /* only the first one may be that */
+            rc = count > 0 ? -EBADMSG : parse_extension(packet, cursor);
+            break;
+        case EXTENSION_ROUTING:
+        case EXTENSION_TARGET:
+            rc = parse_extension(packet, cursor);
+            break;
+        default:
+            return 0;
+        }
+    }
+    return -EBADMSG;
+}
+
+static int parse_v6(struct packet *packet, struct cursor *cursor)
+{
+    packet->service = (uint8_t)(cursor_u16(cursor) >> 4);
+    cursor_skip(cursor, 2);
+    packet->head_size = V6_HEAD_SIZE;
+    packet->size = packet->head_size + cursor_u16(cursor);
+    packet->protocol = cursor_u8(cursor);
+    packet->hops = cursor_u8(cursor);
     packet->source.family = packet->target.family = ADDRESS_V6;
     cursor_copy(cursor, packet->source.bytes, 16);
     cursor_copy(cursor, packet->target.bytes, 16);
-    return 0;
+    return walk_extensions(packet, cursor);
 }
 
 /* What the first bytes of a packet say; not yet whether the rest is there. */

@@ -6,17 +6,24 @@
 
 enum packet_protocol { PACKET_ICMP = 1, PACKET_TCP = 6, PACKET_UDP = 17, PACKET_ICMPV6 = 58 };
 
+#define PACKET_EXTENSIONS_MAX 8 /* IPv6 extension headers; a packet with more is malformed */
+
 struct packet {
     struct address source, target;
-    uint8_t protocol;
-    bool is_fragment;
+    uint8_t protocol;         /* IPv6: behind all extension headers; a fragment's: what its fragment header says */
+    uint8_t hops;             /* TTL, or hop limit */
+    uint8_t service;          /* TOS, or traffic class */
+    bool is_fragment;         /* one of several: an IPv6 "atomic fragment" (RFC 6946) is a whole packet */
+    bool has_more;            /* is_fragment only, like the next two */
+    uint16_t fragment_offset; /* bytes */
+    uint32_t fragment_id;
     uint16_t source_port, target_port; /* TCP and UDP; 0 when the packet is too short for them, or a fragment */
-    size_t head_size;                  /* of the IP header with its options */
+    size_t head_size;                  /* of the IP header with its options or extension headers */
     size_t size;                       /* as the IP header says; at most what was given */
 };
 
-/* 0, or -EBADMSG: no IPv4 or IPv6 packet, or its header says more than is there. IPv6 extension headers are not walked.
- */
+/* 0, or -EBADMSG: no IPv4 or IPv6 packet, its header says more than is there, or its IPv6 extension headers (RFC 8200,
+ * section 4) are out of their order, too many, or ask for a further way (a routing header with segments left). */
 KT_MUST_USE int packet_parse(struct packet *packet, const uint8_t *data, size_t size);
 
 /* A number that is the same for all packets of a flow, in one direction. `data` may be a packet's beginning: what is

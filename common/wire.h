@@ -18,7 +18,8 @@
  *
  * A PACKET's TCP and UDP checksums are not valid on the wire: the AEAD has authenticated the packet. Nobody checks
  * them; who hands a packet to a kernel puts the pseudo-header sum there and says so (VIRTIO_NET_HDR_F_NEEDS_CSUM). IPv4
- * header and ICMP checksums are valid.
+ * header, ICMP and ICMPv6 checksums are valid, and so is that of a UDP datagram that comes in fragments of IPv6 (of
+ * IPv4 it may be 0, "none").
  *
  * Rekey, in band, by the client every WIRE_REKEY_MS: REKEY_INIT (Noise message 1 of a new handshake whose prologue is
  * the running handshake's hash), REKEY_RESP (message 2): the agent sends with the new key from the record after RESP

@@ -6,12 +6,14 @@
 
 #include "common/cursor.h"
 #include "netstack/icmp_error.h"
-#include "netstack/ipv4.h"
+#include "netstack/ip_head.h"
 #include "netstack/pool.h"
 #include "netstack/stack.h"
 
 #define DNS_PORT 53
 #define FRAGMENT_UNIT 8u /* RFC 791: offsets count 8 bytes */
+#define REPORTS_AT_ONCE 16
+#define SERVICE_MASK 0xfc /* not ECN: it is about each link by itself */
 
 static const uint32_t idle_max_ms[DATAGRAM_CLASSES] = {
     [DATAGRAM_UDP] = NETSTACK_UDP_IDLE_MS,
@@ -104,27 +106,95 @@ static struct datagram *datagram_new(struct netstack *netstack, const struct net
 
 /* ---- from packets to the socket ---- */
 
-/* A refusal that belongs to an earlier datagram is reported by whatever call comes next: tell it, and go on. */
-static void report(struct datagram *datagram, int error)
+/* What the flow's datagram looked like, as far as it is known: its first eight bytes are `head`. */
+static void send_error(struct datagram *datagram, const uint8_t head[static MESSAGE_HEAD_MAX],
+                       const struct icmp_error *error)
 {
-    uint8_t data[IPV4_HEAD_SIZE + MESSAGE_HEAD_MAX];
+    uint8_t data[IPV6_HEAD_SIZE + MESSAGE_HEAD_MAX];
     const struct netstack_flow *flow = &datagram->flow;
-    struct ipv4_head head = {.source = flow->source,
-                             .target = flow->target,
-                             .protocol = (uint8_t)flow->protocol,
-                             .body_size = MESSAGE_HEAD_MAX};
-    struct packet packet = {
-        .source = flow->source, .target = flow->target, .head_size = IPV4_HEAD_SIZE, .size = sizeof data};
+    const struct ip_head ip = {.source = flow->source,
+                               .target = flow->target,
+                               .protocol = (uint8_t)flow->protocol,
+                               .body_size = MESSAGE_HEAD_MAX};
+    struct packet packet;
     struct cursor cursor = cursor_writer(data, sizeof data);
-    int code = icmp_error_code(error);
-    if (code < 0 || flow->protocol != NETSTACK_UDP)
-        return;
-    ipv4_put_head(&cursor, &head);
-    cursor_put_u16(&cursor, flow->source_port);
-    cursor_put_u16(&cursor, flow->target_port);
+    ip_head_put(&cursor, &ip);
+    cursor_put_bytes(&cursor, head, MESSAGE_HEAD_MAX);
+    if (packet_parse(&packet, data, cursor.at) == 0)
+        icmp_error_send(datagram->netstack, &packet, data, error);
+}
+
+static bool error_of_report(struct icmp_error *error, const struct datagram *datagram,
+                            const struct endpoint_report *report)
+{
+    int code = report->error == -ETIME ? ICMP_HOPS : report->error == -EMSGSIZE ? ICMP_TOO_BIG : 0;
+    if (code == 0)
+        code = icmp_error_code(report->error);
+    bool is_told = code >= 0 && (code != ICMP_TOO_BIG || report->mtu > 0);
+    *error = (struct icmp_error){.code = is_told ? (enum icmp_code)code : ICMP_HOST, .mtu = report->mtu};
+    if (!address_equal(&report->from, &datagram->to))
+        error->from = report->from;
+    return is_told;
+}
+
+static void report_udp(struct datagram *datagram, const struct icmp_error *error)
+{
+    uint8_t head[MESSAGE_HEAD_MAX];
+    struct cursor cursor = cursor_writer(head, sizeof head);
+    cursor_put_u16(&cursor, datagram->flow.source_port);
+    cursor_put_u16(&cursor, datagram->flow.target_port);
     cursor_put_u16(&cursor, MESSAGE_HEAD_MAX);
     cursor_put_u16(&cursor, 0);
-    icmp_error_send(datagram->netstack, &packet, data, code);
+    send_error(datagram, head, error);
+}
+
+/* The echo as the client sent it has the client's identifier, not the socket's. */
+static void report_echo(struct datagram *datagram, const struct icmp_error *error, const struct endpoint_report *report)
+{
+    uint8_t head[MESSAGE_HEAD_MAX];
+    if (report->quote_size < sizeof head)
+        return;
+    memcpy(head, report->quote, sizeof head);
+    struct cursor cursor = cursor_writer(head, sizeof head);
+    cursor_seek(&cursor, 4);
+    cursor_put_u16(&cursor, datagram->flow.source_port);
+    send_error(datagram, head, error);
+}
+
+static void pass_report(struct datagram *datagram, const struct endpoint_report *report)
+{
+    struct icmp_error error;
+    if (!error_of_report(&error, datagram, report))
+        return;
+    if (datagram->flow.protocol == NETSTACK_UDP)
+        report_udp(datagram, &error);
+    else
+        report_echo(datagram, &error, report);
+}
+
+/* An error that belongs to an earlier datagram comes out of whatever call is next; the reports say what it was. */
+static void pass_reports(struct datagram *datagram, int error)
+{
+    struct endpoint_report report;
+    unsigned count = 0;
+    while (count < REPORTS_AT_ONCE && endpoint_take_report(&datagram->endpoint, &report) == 0) {
+        pass_report(datagram, &report);
+        count++;
+    }
+    if (count > 0)
+        return;
+    report = (struct endpoint_report){.error = error};
+    pass_report(datagram, &report);
+}
+
+/* One hop less than it came with. */
+static void pass_marks(struct datagram *datagram, const struct packet *packet)
+{
+    uint8_t hops = (uint8_t)(packet->hops - 1), service = packet->service & SERVICE_MASK;
+    if (datagram->hops != hops && endpoint_set_hops(&datagram->endpoint, hops) == 0)
+        datagram->hops = hops;
+    if (datagram->service != service && endpoint_set_service(&datagram->endpoint, service) == 0)
+        datagram->service = service;
 }
 
 static int send_body(struct datagram *datagram, const struct message *message)
@@ -134,9 +204,9 @@ static int send_body(struct datagram *datagram, const struct message *message)
         if (send(datagram->endpoint.fd, message->body, message->size, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
             return 0;
         error = -errno;
-        if (error == -EAGAIN || error == -EMSGSIZE)
+        if (error == -EAGAIN)
             break;
-        report(datagram, error);
+        pass_reports(datagram, error);
     }
     return error;
 }
@@ -147,17 +217,30 @@ static struct datagram *begin(struct netstack *netstack, const struct netstack_f
     struct netstack_route route;
     enum netstack_verdict verdict = stack_route(netstack, flow, &route);
     if (verdict == NETSTACK_REFUSE)
-        icmp_error_send(netstack, packet, data, ICMP_PORT);
-    struct datagram *datagram = verdict == NETSTACK_DIAL ? datagram_new(netstack, flow, bucket) : NULL;
+        icmp_error_send(netstack, packet, data, &(struct icmp_error){.code = ICMP_PORT});
+    if (verdict != NETSTACK_DIAL || stack_ends_here(netstack, packet, data, &route))
+        return NULL;
+    struct datagram *datagram = datagram_new(netstack, flow, bucket);
     if (datagram == NULL)
         return NULL;
+    datagram->to = route.address;
     int rc = endpoint_connect(&datagram->endpoint, &netstack->endpoints, &route);
     if (rc == 0)
         return datagram;
     finish(datagram);
-    if (icmp_error_code(rc) >= 0)
-        icmp_error_send(netstack, packet, data, icmp_error_code(rc));
+    int code = icmp_error_code(rc);
+    if (code >= 0)
+        icmp_error_send(netstack, packet, data, &(struct icmp_error){.code = (enum icmp_code)code});
     return NULL;
+}
+
+/* A datagram of a flow that is there may have used up its hops too: traceroute's echoes are one flow. */
+static bool ends_here(struct netstack *netstack, const struct netstack_flow *flow, const struct packet *packet,
+                      const uint8_t *data)
+{
+    struct netstack_route route;
+    return packet->hops <= 1 && stack_route(netstack, flow, &route) == NETSTACK_DIAL &&
+           stack_ends_here(netstack, packet, data, &route);
 }
 
 int datagram_input(struct netstack *netstack, const struct packet *packet, const uint8_t *data)
@@ -170,32 +253,44 @@ int datagram_input(struct netstack *netstack, const struct packet *packet, const
     struct datagram *datagram = find(&netstack->datagrams, bucket, &message.flow);
     if (datagram == NULL)
         datagram = begin(netstack, &message.flow, bucket, packet, data);
+    else if (ends_here(netstack, &message.flow, packet, data))
+        return 0;
     if (datagram == NULL)
         return -ENOBUFS;
     touch(datagram);
+    pass_marks(datagram, packet);
     return send_body(datagram, &message);
 }
 
 /* ---- from the socket to packets ---- */
 
-/* One fragment of the datagram that waits, or all of it. */
+/* How much of the datagram that waits goes into the next packet: all, or a fragment. */
+static size_t part_size(const struct netstack *netstack)
+{
+    const struct datagram_table *table = &netstack->datagrams;
+    bool is_v6 = table->flow.target.family == ADDRESS_V6;
+    size_t space = netstack->mtu - (is_v6 ? IPV6_HEAD_SIZE : IPV4_HEAD_SIZE), left = table->size - table->sent;
+    if (table->size <= space)
+        return left;
+    space -= is_v6 ? IPV6_FRAGMENT_SIZE : 0;
+    return left <= space ? left : space - space % FRAGMENT_UNIT;
+}
+
 static int send_part(struct netstack *netstack)
 {
     struct datagram_table *table = &netstack->datagrams;
-    size_t space = netstack->mtu - IPV4_HEAD_SIZE, left = table->size - table->sent;
-    size_t size = left <= space ? left : space - space % FRAGMENT_UNIT;
-    bool is_whole = size == table->size;
-    const struct ipv4_head ip = {.source = table->flow.target,
-                                 .target = table->flow.source,
-                                 .protocol = (uint8_t)table->flow.protocol,
-                                 .body_size = size,
-                                 .id = is_whole ? 0 : table->fragment_id,
-                                 .offset = (uint16_t)table->sent,
-                                 .has_more = size < left};
-    uint8_t head[IPV4_HEAD_SIZE + MESSAGE_HEAD_MAX];
+    size_t size = part_size(netstack);
+    const struct ip_head ip = {.source = table->flow.target,
+                               .target = table->flow.source,
+                               .protocol = (uint8_t)table->flow.protocol,
+                               .body_size = size,
+                               .id = size == table->size ? 0 : table->fragment_id,
+                               .offset = (uint16_t)table->sent,
+                               .has_more = size < table->size - table->sent};
+    uint8_t head[IP_HEAD_MAX + MESSAGE_HEAD_MAX];
     struct cursor cursor = cursor_writer(head, sizeof head);
     size_t in_head = table->sent == 0 ? table->head_size : 0;
-    ipv4_put_head(&cursor, &ip);
+    ip_head_put(&cursor, &ip);
     cursor_put_bytes(&cursor, table->head, in_head);
     const struct carrier_part parts[] = {{head, cursor.at},
                                          {table->body + (table->sent + in_head - table->head_size), size - in_head}};
@@ -228,6 +323,9 @@ static void deliver(struct datagram *datagram, size_t size)
     table->size = table->head_size + size;
     table->sent = 0;
     table->fragment_id++;
+    if (datagram->flow.protocol == NETSTACK_UDP && datagram->flow.target.family == ADDRESS_V6 &&
+        part_size(datagram->netstack) < table->size)
+        message_sum(table->head, &datagram->flow, table->body, size);
     touch(datagram);
     (void)send_waiting(datagram->netstack); /* what is left goes with the next resume */
 }
@@ -247,7 +345,7 @@ bool datagram_pull(struct datagram *datagram)
     else if (errno == EAGAIN)
         datagram->endpoint.is_readable = false;
     else if (errno != EINTR)
-        report(datagram, -errno);
+        pass_reports(datagram, -errno);
     return datagram->endpoint.is_readable;
 }
 

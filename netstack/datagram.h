@@ -2,7 +2,11 @@
  * long enough.
  *
  * An echo is answered only by what the ping socket received. A UDP flow's answers come from the address that was asked,
- * because the socket is connected to it; the far side's "port unreachable" is told to the client as such. What the
+ * because the socket is connected to it. What the network says about a datagram (port unreachable, time exceeded, too
+ * big, ...) the socket is told with IP_RECVERR, by whom and about what; the client is told the same.
+ *
+ * This is the first hop behind the client: a datagram that may make no further hop is answered with "time exceeded"
+ * from this machine's own address, any other goes on with one hop less. So traceroute sees the way as it is. What the
  * client sends is never queued: a full socket loses it, as a full link would. What the sockets receive is not lost
  * here: a datagram that output had no room for is kept, and no other socket is read until it is out.
  *
@@ -26,8 +30,10 @@ struct datagram {
     struct netstack *netstack;
     struct datagram *next; /* in its bucket */
     struct netstack_flow flow;
+    struct address to; /* where the owner's route made it go: stands for the flow's target */
     enum datagram_class_name class;
     unsigned bucket;
+    uint8_t hops, service; /* what the socket was told; 0: nothing yet */
     uint64_t used_ms;
     struct list age;     /* in its class, or among the dead */
     struct list waiting; /* it has something to read, but may not now */
@@ -42,7 +48,7 @@ struct datagram_table {
     struct datagram *bucket[DATAGRAM_BUCKETS];
     struct datagram_class class[DATAGRAM_CLASSES];
     struct list waiting, dead;
-    uint16_t fragment_id;
+    uint32_t fragment_id;
     /* A received one that output did not take whole. */
     struct netstack_flow flow;
     size_t size, sent; /* of head and body; size 0: there is none */

@@ -22,6 +22,17 @@ struct endpoint {
     bool is_readable; /* no EAGAIN since the last edge */
     bool is_writable;
     bool has_ended; /* the far side closed or broke it: read on until the end or the error comes */
+    bool is_v6;
+};
+
+/* An error that a datagram or ping socket was told by ICMP. */
+#define ENDPOINT_QUOTE_SIZE 8
+struct endpoint_report {
+    int error;                          /* negative errno; -ETIME: its hops were used up (ICMP time exceeded) */
+    uint32_t mtu;                       /* of -EMSGSIZE */
+    struct address from;                /* who said so; ADDRESS_NONE: not known */
+    uint8_t quote[ENDPOINT_QUOTE_SIZE]; /* what was sent: behind the UDP header, or from the ICMP header on */
+    size_t quote_size;
 };
 
 struct endpoint_set {
@@ -43,6 +54,14 @@ void endpoint_init(struct endpoint *endpoint, enum endpoint_kind kind);
  * negative errno: nothing is open. */
 KT_MUST_USE int endpoint_connect(struct endpoint *endpoint, struct endpoint_set *set,
                                  const struct netstack_route *route);
+/* Hops (TTL) and service (TOS, traffic class) of what a datagram or ping socket sends from now on. */
+KT_MUST_USE int endpoint_set_hops(const struct endpoint *endpoint, uint8_t hops);
+KT_MUST_USE int endpoint_set_service(const struct endpoint *endpoint, uint8_t service);
+/* The oldest report that waits. -EAGAIN: none. */
+KT_MUST_USE int endpoint_take_report(const struct endpoint *endpoint, struct endpoint_report *report);
+/* The address that this machine would send from; nothing is sent. A negative errno: there is no way to `route`. */
+KT_MUST_USE int endpoint_local_address(const struct netstack_route *route, struct address *local);
+
 /* The socket's pending error as a negative errno, or 0. */
 KT_MUST_USE int endpoint_error(const struct endpoint *endpoint);
 /* With a reset (TCP) or in order. Fine when closed. */

@@ -243,6 +243,8 @@ static int dial(struct netstack *netstack, const struct netstack_flow *key, unsi
 {
     struct netstack_route route;
     enum netstack_verdict verdict = stack_route(netstack, key, &route);
+    if (verdict == NETSTACK_DIAL && stack_ends_here(netstack, packet, data, &route))
+        return 0;
     struct flow *flow = verdict == NETSTACK_DROP || !has_room(netstack) ? NULL : flow_new(netstack, key, bucket);
     if (flow == NULL)
         return -ENOBUFS;
@@ -380,7 +382,7 @@ int flow_table_init(struct netstack *netstack)
     for (size_t i = 0; i < KT_ARRAY_LEN(lists); i++)
         list_init(lists[i]);
     table->max = NETSTACK_FLOWS_MAX;
-    return pcb_index_init(&table->pcbs, netstack->mtu, netstack, flow_output, on_accept);
+    return pcb_index_init(&table->pcbs, netstack->mtu, netstack, flow_output, flow_output_v6, on_accept);
 }
 
 void flow_table_deinit(struct netstack *netstack)

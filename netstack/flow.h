@@ -92,6 +92,7 @@ void flow_reap(struct netstack *netstack);
 
 /* lwIP's way out: one packet to the owner. ERR_MEM: no room now. */
 err_t flow_output(struct netif *netif, struct pbuf *packet, const ip4_addr_t *to);
+err_t flow_output_v6(struct netif *netif, struct pbuf *packet, const ip6_addr_t *to);
 /* lwIP's callback of data and FIN; always ERR_OK. */
 err_t flow_on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *data, err_t error);
 /* Writes what waits to the socket; inside enter and leave if there is a pcb. */

@@ -32,12 +32,11 @@ static size_t linearize(struct netstack *netstack, const struct pbuf *packet)
     return pbuf_copy_partial(packet, netstack->linear, packet->tot_len, 0);
 }
 
-err_t flow_output(struct netif *netif, struct pbuf *packet, const ip4_addr_t *to)
+static err_t output(struct netif *netif, const struct pbuf *packet)
 {
     struct netstack *netstack = netif->state;
     struct carrier_part parts[PARTS_MAX];
     int count = 0;
-    (void)to;
     for (const struct pbuf *p = packet; p != NULL && count < PARTS_MAX; p = p->next)
         parts[count++] = (struct carrier_part){p->payload, p->len};
     if (count == PARTS_MAX) {
@@ -45,6 +44,18 @@ err_t flow_output(struct netif *netif, struct pbuf *packet, const ip4_addr_t *to
         count = 1;
     }
     return stack_output(netstack, parts, count) == 0 ? ERR_OK : ERR_MEM;
+}
+
+err_t flow_output(struct netif *netif, struct pbuf *packet, const ip4_addr_t *to)
+{
+    (void)to;
+    return output(netif, packet);
+}
+
+err_t flow_output_v6(struct netif *netif, struct pbuf *packet, const ip6_addr_t *to)
+{
+    (void)to;
+    return output(netif, packet);
 }
 
 /* What tcp_write() makes of a segment: it takes no more than half of the largest window that was seen. */

@@ -7,7 +7,7 @@
 #define UDP_HEAD_SIZE 8
 #define ECHO_HEAD_SIZE 8
 
-enum echo_type { ECHO_REPLY = 0, ECHO_REQUEST = 8 };
+enum echo_type { ECHO_REPLY = 0, ECHO_REQUEST = 8, ECHO_REQUEST_V6 = 128, ECHO_REPLY_V6 = 129 };
 
 static int parse_udp(struct message *message, const struct packet *packet, const uint8_t *bytes, size_t size)
 {
@@ -23,14 +23,14 @@ static int parse_udp(struct message *message, const struct packet *packet, const
     return 0;
 }
 
-static int parse_echo(struct message *message, const uint8_t *bytes, size_t size)
+static int parse_echo(struct message *message, uint8_t request, const uint8_t *bytes, size_t size)
 {
     struct cursor cursor = cursor_reader(bytes, size);
     uint8_t type = cursor_u8(&cursor), code = cursor_u8(&cursor);
     cursor_skip(&cursor, 2);
     message->flow.source_port = message->flow.target_port = cursor_u16(&cursor);
     cursor_skip(&cursor, 2);
-    if (!cursor_ok(&cursor) || type != ECHO_REQUEST || code != 0)
+    if (!cursor_ok(&cursor) || type != request || code != 0)
         return -EBADMSG;
     message->body = bytes;
     message->size = size;
@@ -49,7 +49,9 @@ int message_parse(struct message *message, const struct packet *packet, const ui
     case PACKET_UDP:
         return parse_udp(message, packet, bytes, size);
     case PACKET_ICMP:
-        return parse_echo(message, bytes, size);
+        return packet->target.family == ADDRESS_V4 ? parse_echo(message, ECHO_REQUEST, bytes, size) : -EBADMSG;
+    case PACKET_ICMPV6:
+        return packet->target.family == ADDRESS_V6 ? parse_echo(message, ECHO_REQUEST_V6, bytes, size) : -EBADMSG;
     default:
         return -EBADMSG;
     }
@@ -66,16 +68,34 @@ static int finish_udp(uint8_t *head, const struct netstack_flow *flow, size_t si
     return UDP_HEAD_SIZE;
 }
 
+/* As the client sees it: from the target. */
+static uint32_t pseudo_sum(const struct netstack_flow *flow, size_t size)
+{
+    const struct packet packet = {.source = flow->target, .target = flow->source, .protocol = (uint8_t)flow->protocol};
+    return packet_pseudo_sum(&packet, size);
+}
+
+void message_sum(uint8_t head[static MESSAGE_HEAD_MAX], const struct netstack_flow *flow, const uint8_t *body,
+                 size_t size)
+{
+    struct cursor cursor = cursor_writer(head, UDP_HEAD_SIZE);
+    uint32_t sum = packet_sum(head, UDP_HEAD_SIZE, pseudo_sum(flow, UDP_HEAD_SIZE + size));
+    uint16_t checksum = packet_checksum(packet_sum(body, size, sum));
+    cursor_seek(&cursor, 6);
+    cursor_put_u16(&cursor, checksum != 0 ? checksum : 0xffff); /* 0 would mean "none" */
+}
+
 static int finish_echo(const struct netstack_flow *flow, uint8_t *body, size_t size)
 {
     struct cursor cursor = cursor_writer(body, size);
-    if (size < ECHO_HEAD_SIZE || body[0] != ECHO_REPLY)
+    bool is_v6 = flow->protocol == NETSTACK_ICMPV6;
+    if (size < ECHO_HEAD_SIZE || body[0] != (is_v6 ? ECHO_REPLY_V6 : ECHO_REPLY))
         return -EBADMSG;
     cursor_seek(&cursor, 2);
     cursor_put_u16(&cursor, 0);
     cursor_put_u16(&cursor, flow->source_port);
     cursor_seek(&cursor, 2);
-    cursor_put_u16(&cursor, packet_checksum(packet_sum(body, size, 0)));
+    cursor_put_u16(&cursor, packet_checksum(packet_sum(body, size, is_v6 ? pseudo_sum(flow, size) : 0)));
     return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/mem.h"
+#include "netstack/icmp_error.h"
 #include "netstack/pool.h"
 #include "netstack/stack.h"
 
@@ -38,6 +39,21 @@ enum netstack_verdict stack_route(struct netstack *netstack, const struct netsta
 {
     *route = (struct netstack_route){.address = flow->target, .port = flow->target_port};
     return netstack->ops.route(netstack->context, flow, route);
+}
+
+bool stack_ends_here(struct netstack *netstack, const struct packet *packet, const uint8_t *data,
+                     const struct netstack_route *route)
+{
+    struct icmp_error error = {.code = ICMP_HOPS};
+    if (packet->hops > 1)
+        return false;
+    int rc = endpoint_local_address(route, &error.from);
+    int code = rc == 0 ? ICMP_HOPS : icmp_error_code(rc);
+    if (code < 0)
+        return true; /* a fault of ours */
+    error.code = (enum icmp_code)code;
+    icmp_error_send(netstack, packet, data, &error);
+    return true;
 }
 
 uint64_t stack_hash(const struct netstack *netstack, const struct netstack_flow *flow)
@@ -116,6 +132,8 @@ static void on_events(uv_poll_t *poll, int status, int events)
 static void on_timer(uv_timer_t *timer)
 {
     struct netstack *netstack = timer->data;
+    netstack->errors_left = ICMP_ERRORS_PER_TICK;
+    reassembly_tick(&netstack->reassembly, uv_now(netstack->loop));
     flow_tick(netstack);
     datagram_tick(netstack);
     end_turn(netstack);
@@ -123,38 +141,107 @@ static void on_timer(uv_timer_t *timer)
 
 /* ---- packets ---- */
 
-/* Addresses that no packet of a tunnel may carry (RFC 1122 3.2.1.3). */
-static bool is_martian(const struct packet *packet)
+const char *netstack_drop_name(enum netstack_drop drop)
 {
-    return address_is_multicast(&packet->source) || address_is_multicast(&packet->target) ||
-           address_is_loopback(&packet->source) || address_is_loopback(&packet->target) ||
-           packet->source.bytes[0] == 0 || packet->target.bytes[0] == 0;
+    static const char *const names[NETSTACK_DROPS] = {
+        [NETSTACK_DROP_MALFORMED] = "malformed",
+        [NETSTACK_DROP_UNSPECIFIED] = "unspecified",
+        [NETSTACK_DROP_LOOPBACK] = "loopback",
+        [NETSTACK_DROP_LINK_LOCAL] = "link-local",
+        [NETSTACK_DROP_MULTICAST] = "multicast",
+        [NETSTACK_DROP_BROADCAST] = "broadcast",
+        [NETSTACK_DROP_FRAGMENT] = "fragments",
+        [NETSTACK_DROP_PROTOCOL] = "of another protocol",
+        [NETSTACK_DROP_OTHER] = "refused or over a limit",
+    };
+    return names[drop];
 }
 
-static int input_v4(struct netstack *netstack, const struct packet *packet, const uint8_t *data)
+/* ::, and IPv4 addresses in IPv6's clothes, which a socket would take for IPv4. */
+static bool is_nowhere(const struct address *address)
+{
+    static const uint8_t zero[10];
+    return address->family == ADDRESS_V6 ? memcmp(address->bytes, zero, sizeof zero) == 0 : address->bytes[0] == 0;
+}
+
+/* Addresses that no packet of a tunnel may carry (RFC 1122 3.2.1.3); NETSTACK_DROPS: it is none. */
+static enum netstack_drop kind_of(const struct address *address)
+{
+    if (address_is_loopback(address))
+        return NETSTACK_DROP_LOOPBACK;
+    if (address_is_multicast(address))
+        return address->family == ADDRESS_V4 && address->bytes[0] == 255 ? NETSTACK_DROP_BROADCAST
+                                                                         : NETSTACK_DROP_MULTICAST;
+    if (is_nowhere(address))
+        return NETSTACK_DROP_UNSPECIFIED;
+    if (address->family == ADDRESS_V6 && address_is_link_local(address))
+        return NETSTACK_DROP_LINK_LOCAL;
+    return NETSTACK_DROPS;
+}
+
+static enum netstack_drop kind_of_error(int error)
+{
+    return error == 0                  ? NETSTACK_DROPS
+           : error == -EBADMSG         ? NETSTACK_DROP_MALFORMED
+           : error == -EPROTONOSUPPORT ? NETSTACK_DROP_PROTOCOL
+                                       : NETSTACK_DROP_OTHER;
+}
+
+static int dispatch(struct netstack *netstack, const struct packet *packet, const uint8_t *data)
 {
     switch (packet->protocol) {
     case PACKET_TCP:
         return flow_input(netstack, packet, data);
     case PACKET_UDP:
     case PACKET_ICMP:
+    case PACKET_ICMPV6:
         return datagram_input(netstack, packet, data);
     default:
         return -EPROTONOSUPPORT;
     }
 }
 
-void netstack_input(struct netstack *netstack, const uint8_t *data, size_t size)
+static enum netstack_drop input_fragment(struct netstack *netstack, const struct packet *fragment, const uint8_t *data)
 {
     struct packet packet;
-    int rc = packet_parse(&packet, data, size);
-    netstack->stats.packets_in++;
-    if (rc == 0 && (is_martian(&packet) || packet.source.family != ADDRESS_V4))
-        rc = -EBADMSG;
+    const uint8_t *whole;
+    size_t size;
+    int rc = reassembly_add(&netstack->reassembly, fragment, data, uv_now(netstack->loop), &whole, &size);
+    if (rc < 0)
+        return NETSTACK_DROP_FRAGMENT;
     if (rc == 0)
-        rc = input_v4(netstack, &packet, data);
-    if (rc != 0)
-        netstack->stats.packets_dropped++;
+        return NETSTACK_DROPS;
+    rc = packet_parse(&packet, whole, size);
+    if (rc == 0)
+        rc = dispatch(netstack, &packet, whole);
+    reassembly_pop(&netstack->reassembly, whole);
+    return kind_of_error(rc);
+}
+
+/* NETSTACK_DROPS: it was not dropped. */
+static enum netstack_drop input(struct netstack *netstack, const uint8_t *data, size_t size)
+{
+    struct packet packet;
+    if (packet_parse(&packet, data, size) != 0)
+        return NETSTACK_DROP_MALFORMED;
+    enum netstack_drop kind = kind_of(&packet.target);
+    if (kind == NETSTACK_DROPS)
+        kind = kind_of(&packet.source);
+    if (kind != NETSTACK_DROPS)
+        return kind;
+    if (packet.is_fragment)
+        return input_fragment(netstack, &packet, data);
+    return kind_of_error(dispatch(netstack, &packet, data));
+}
+
+void netstack_input(struct netstack *netstack, const uint8_t *data, size_t size)
+{
+    enum netstack_drop kind = input(netstack, data, size);
+    netstack->stats.packets_in++;
+    if (kind == NETSTACK_DROPS)
+        return;
+    netstack->stats.packets_dropped++;
+    netstack->stats.drops[kind]++;
 }
 
 void netstack_input_done(struct netstack *netstack)
@@ -234,6 +321,7 @@ int netstack_open(struct netstack **out, struct uv_loop_s *loop, uint16_t mtu, c
         return -ENOMEM;
     netstack->loop = loop;
     netstack->mtu = mtu;
+    netstack->errors_left = ICMP_ERRORS_PER_TICK;
     netstack->ops = *ops;
     netstack->context = context;
     int rc = init(netstack);
@@ -267,6 +355,7 @@ void netstack_close(struct netstack *netstack, void (*on_closed)(void *context))
     netstack->on_closed = on_closed;
     flow_table_deinit(netstack);
     datagram_table_deinit(netstack);
+    reassembly_deinit(&netstack->reassembly);
     endpoint_set_stop(&netstack->endpoints);
     uv_close((uv_handle_t *)&netstack->timer, on_handle_closed);
     uv_close((uv_handle_t *)&netstack->idle, on_handle_closed);

@@ -58,9 +58,25 @@ struct netstack_ops {
     enum netstack_verdict (*route)(void *context, const struct netstack_flow *flow, struct netstack_route *route);
 };
 
+/* Why a packet was dropped. */
+enum netstack_drop {
+    NETSTACK_DROP_MALFORMED,
+    NETSTACK_DROP_UNSPECIFIED, /* 0.0.0.0/8, ::, IPv4 in IPv6 (RFC 4291 2.5.5) */
+    NETSTACK_DROP_LOOPBACK,
+    NETSTACK_DROP_LINK_LOCAL, /* IPv6; what IPv4's are good for is the owner's to say */
+    NETSTACK_DROP_MULTICAST,
+    NETSTACK_DROP_BROADCAST,
+    NETSTACK_DROP_FRAGMENT, /* of TCP, or one that spoils its datagram */
+    NETSTACK_DROP_PROTOCOL, /* neither TCP, UDP nor an echo */
+    NETSTACK_DROP_OTHER,    /* refused by the owner, over a cap, no memory, a full socket */
+    NETSTACK_DROPS
+};
+const char *netstack_drop_name(enum netstack_drop drop);
+
 struct netstack_stats {
     uint32_t tcp_flows, udp_flows, ping_flows;
-    uint64_t packets_in, packets_out, packets_dropped; /* dropped: malformed, not ours, over a cap */
+    uint64_t packets_in, packets_out, packets_dropped; /* dropped: in either direction */
+    uint64_t drops[NETSTACK_DROPS];                    /* of those that came in */
     uint64_t tcp_opened, tcp_refused;
 };
 
@@ -70,7 +86,7 @@ KT_MUST_USE int netstack_open(struct netstack **out, struct uv_loop_s *loop, uin
 /* Ends every flow (sockets are reset); `on_closed` (may be NULL) runs later on the loop, when all memory is gone. */
 void netstack_close(struct netstack *netstack, void (*on_closed)(void *context));
 
-/* One IPv4 (later IPv6) packet. Anything malformed is counted and dropped. */
+/* One IPv4 or IPv6 packet. Anything malformed is counted and dropped. */
 void netstack_input(struct netstack *netstack, const uint8_t *packet, size_t size);
 /* Call once after a batch of inputs: acknowledgements go out here. */
 void netstack_input_done(struct netstack *netstack);

@@ -9,12 +9,15 @@
 #include "lwip/init.h"
 #include "netstack/lwip/hooks.h"
 #include "lwip/ip.h"
+#include "lwip/nd6.h"
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/prot/tcp.h"
 
+#include "common/cursor.h"
 #include "common/log.h"
 
 #define TCP_HEAD_MAX 60
+#define ISN_TEXT_SIZE (2 * (1 + 16 + 2))
 
 /* lwIP wants an interface with an address of its own; no packet ever carries this one (RFC 7600, 192.0.0.8: dummy
  * address). */
@@ -42,7 +45,8 @@ static int open_listener(struct pcb_index *index, tcp_accept_fn accept)
     return 0;
 }
 
-int pcb_index_init(struct pcb_index *index, uint16_t mtu, void *state, netif_output_fn output, tcp_accept_fn accept)
+int pcb_index_init(struct pcb_index *index, uint16_t mtu, void *state, netif_output_fn output_v4,
+                   netif_output_ip6_fn output_v6, tcp_accept_fn accept)
 {
     const ip4_addr_t address = {DUMMY_ADDRESS}, mask = {PP_HTONL(0xffffffff)}, none = {0};
     memset(index, 0, sizeof *index);
@@ -51,7 +55,8 @@ int pcb_index_init(struct pcb_index *index, uint16_t mtu, void *state, netif_out
     pcb_index_enter(index, 0);
     netif_list = NULL;
     (void)netif_add(&index->netif, &address, &mask, &none, state, on_netif_init, NULL);
-    index->netif.output = output;
+    index->netif.output = output_v4;
+    index->netif.output_ip6 = output_v6;
     index->netif.mtu = mtu;
     netif_set_up(&index->netif);
     netif_set_link_up(&index->netif);
@@ -87,12 +92,19 @@ void pcb_index_leave(struct pcb_index *index)
     tcp_active_pcbs = NULL;
 }
 
+static void set_address(ip_addr_t *out, const struct address *address)
+{
+    memset(out, 0, sizeof *out);
+    memcpy(&out->u_addr, address->bytes, address_size(address));
+    IP_SET_TYPE(out, address->family == ADDRESS_V6 ? IPADDR_TYPE_V6 : IPADDR_TYPE_V4);
+}
+
 /* What lwIP takes from an IP header. */
 static void set_addresses(struct pcb_index *index, const struct packet *packet)
 {
     ip_data.current_netif = ip_data.current_input_netif = &index->netif;
-    memcpy(ip_2_ip4(&ip_data.current_iphdr_src), packet->source.bytes, 4);
-    memcpy(ip_2_ip4(&ip_data.current_iphdr_dest), packet->target.bytes, 4);
+    set_address(&ip_data.current_iphdr_src, &packet->source);
+    set_address(&ip_data.current_iphdr_dest, &packet->target);
 }
 
 static void on_lent_free(struct pbuf *pbuf)
@@ -164,16 +176,24 @@ void pcb_index_tick(struct pcb_index *index)
     }
 }
 
+static void put_address(struct cursor *cursor, const ip_addr_t *address)
+{
+    cursor_put_u8(cursor, IP_GET_TYPE(address));
+    cursor_put_bytes(cursor, &address->u_addr, IP_IS_V6(address) ? 16 : 4);
+    cursor_skip(cursor, IP_IS_V6(address) ? 0 : 12);
+}
+
 /* RFC 6528: a clock of 4 us plus a keyed hash of the connection. */
 u32_t kt_lwip_isn(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote, u16_t remote_port)
 {
     const struct pcb_index *index = KT_CONTAINER_OF(netif_default, const struct pcb_index, netif);
-    uint8_t hash[crypto_shorthash_BYTES], text[2 * sizeof(ip_addr_t) + 2 * sizeof(u16_t)];
+    uint8_t hash[crypto_shorthash_BYTES], text[ISN_TEXT_SIZE] = {0};
     uint32_t offset;
-    memcpy(text, local, sizeof *local);
-    memcpy(text + sizeof *local, remote, sizeof *remote);
-    memcpy(text + 2 * sizeof *local, &local_port, sizeof local_port);
-    memcpy(text + 2 * sizeof *local + sizeof local_port, &remote_port, sizeof remote_port);
+    struct cursor cursor = cursor_writer(text, sizeof text);
+    put_address(&cursor, local);
+    put_address(&cursor, remote);
+    cursor_put_u16(&cursor, local_port);
+    cursor_put_u16(&cursor, remote_port);
     crypto_shorthash(hash, text, sizeof text, index->isn_key);
     memcpy(&offset, hash, sizeof offset);
     return (u32_t)(uv_hrtime() / 4000) + offset;
@@ -188,4 +208,36 @@ void kt_lwip_assert(const char *text)
 /* lwIP asks for its timer to run: the owner's always does. */
 void tcp_timer_needed(void)
 {
+}
+
+/* What lwIP asks its neighbour table (nd6.c, which is not compiled): a tunnel has no neighbours. */
+
+u16_t nd6_get_destination_mtu(const ip6_addr_t *target, struct netif *netif)
+{
+    (void)target;
+    return netif->mtu;
+}
+
+struct netif *nd6_find_route(const ip6_addr_t *target)
+{
+    (void)target;
+    return netif_default;
+}
+
+void nd6_restart_netif(struct netif *netif)
+{
+    (void)netif;
+}
+
+void nd6_cleanup_netif(struct netif *netif)
+{
+    (void)netif;
+}
+
+/* ip6_input() names it, which nobody calls. */
+void icmp6_param_problem(struct pbuf *packet, enum icmp6_pp_code code, const void *where)
+{
+    (void)packet;
+    (void)code;
+    (void)where;
 }

@@ -31,8 +31,8 @@ struct pcb_index {
 };
 
 /* `accept` is called when a connection is established, with what `callback_arg` of its pcb says. 0 or -ENOMEM. */
-KT_MUST_USE int pcb_index_init(struct pcb_index *index, uint16_t mtu, void *state, netif_output_fn output,
-                               tcp_accept_fn accept);
+KT_MUST_USE int pcb_index_init(struct pcb_index *index, uint16_t mtu, void *state, netif_output_fn output_v4,
+                               netif_output_ip6_fn output_v6, tcp_accept_fn accept);
 /* All connections must have ended. */
 void pcb_index_deinit(struct pcb_index *index);
 

@@ -9,6 +9,7 @@
 #include "netstack/endpoint.h"
 #include "netstack/flow.h"
 #include "netstack/netstack.h"
+#include "netstack/reassembly.h"
 
 #define STACK_KEY_SIZE 16
 #define STACK_SCRATCH_SIZE (256 * 1024) /* what one read() of a socket may bring */
@@ -27,6 +28,8 @@ struct netstack {
     struct endpoint_set endpoints;
     struct flow_table flows;
     struct datagram_table datagrams;
+    struct reassembly reassembly;
+    uint32_t errors_left; /* ICMP errors that may be sent until the next tick */
     uint8_t hash_key[STACK_KEY_SIZE];
     struct netstack_stats stats;
     uint8_t *scratch;        /* what was just read from a socket */
@@ -39,6 +42,9 @@ int stack_output(struct netstack *netstack, const struct carrier_part *parts, in
 /* The owner's decision about a new flow; `route` is preset. */
 enum netstack_verdict stack_route(struct netstack *netstack, const struct netstack_flow *flow,
                                   struct netstack_route *route);
+/* Was that the last hop that the packet may make? Then its sender has been told so, or that there is no way to go. */
+bool stack_ends_here(struct netstack *netstack, const struct packet *packet, const uint8_t *data,
+                     const struct netstack_route *route);
 
 /* Of a flow, by a key that no client knows: nobody can aim at one bucket. */
 uint64_t stack_hash(const struct netstack *netstack, const struct netstack_flow *flow);

@@ -74,7 +74,7 @@ int vnet_prepare(struct vnet_head *head, const uint8_t *packet, size_t size)
     head->packet_size = parsed.size;
     head->size = KT_MIN(parsed.size, sizeof head->bytes);
     memcpy(head->bytes, packet, head->size);
-    if (find_checksum(&parsed, &offset)) {
+    if (find_checksum(&parsed, &offset) && parsed.head_size + offset + 2 <= head->size) {
         uint32_t sum = packet_pseudo_sum(&parsed, parsed.size - parsed.head_size);
         header.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
         header.csum_start = (uint16_t)parsed.head_size;

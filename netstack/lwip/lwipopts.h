@@ -29,7 +29,21 @@
 #define LWIP_HAVE_LOOPIF 0
 #define LWIP_NETIF_LOOPBACK 0
 #define LWIP_IPV4 1
-#define LWIP_IPV6 0 /* input drops and counts IPv6 for now */
+#define LWIP_IPV6 1
+
+/* A tunnel has no neighbours, no routers and no groups: pcb_index.c answers what lwIP would ask its neighbour table. */
+#define LWIP_IPV6_NUM_ADDRESSES 1
+#define LWIP_IPV6_SCOPES 0
+#define LWIP_IPV6_FRAG 0
+#define LWIP_IPV6_REASS 0
+#define LWIP_IPV6_MLD 0
+#define LWIP_IPV6_AUTOCONFIG 0
+#define LWIP_IPV6_DUP_DETECT_ATTEMPTS 0
+#define LWIP_IPV6_SEND_ROUTER_SOLICIT 0
+#define LWIP_ICMP6 0
+#define LWIP_ND6_QUEUEING 0
+#define LWIP_ND6_ALLOW_RA_UPDATES 0
+#define LWIP_ND6_TCP_REACHABILITY_HINTS 0
 
 /* Memory comes from pool.c: right-sized, kept for reuse, and a test can make it fail. With no fixed pools lwIP never
  * evicts a connection to make room; flow.c has the cap. */
@@ -48,7 +62,7 @@
 #endif
 #define LWIP_SUPPORT_CUSTOM_PBUF 1 /* a packet that came in is lent to lwIP, not copied */
 
-/* Segments as large as the tunnel's packets (WIRE_MTU - 40): the cost of a packet hardly depends on its size. */
+/* Segments as large as the tunnel's packets (WIRE_MTU - 40; over IPv6 lwIP takes 20 off): the cost of a packet hardly depends on its size. */
 #define TCP_MSS 64960
 #define TCP_CALCULATE_EFF_SEND_MSS 1     /* the netif's MTU may be smaller */
 #define LWIP_DISABLE_TCP_SANITY_CHECKS 1 /* they know no MSS that large */

@@ -85,6 +85,12 @@ void netstack_close(struct netstack *netstack, void (*on_closed)(void *context))
     uv_close((uv_handle_t *)&netstack->handle, on_fake_closed);
 }
 
+const char *netstack_drop_name(enum netstack_drop drop)
+{
+    (void)drop;
+    return "fake";
+}
+
 void netstack_input(struct netstack *netstack, const uint8_t *packet KT_UNUSED, size_t size KT_UNUSED)
 {
     netstack->inputs++;

@@ -50,12 +50,14 @@ static int open_bed(void **state)
     *state = bed;
     bed->netstack.ops.output = on_output;
     bed->netstack.context = bed;
+    bed->netstack.errors_left = 100;
     bed->segment = tcp_segment_make(CLIENT_PORT, PORT, SEGMENT_SYN, TCP_SEGMENT_SEQUENCE, 50);
     struct tcp_segment copy = bed->segment;
     bed->syn = held_syn_new(&copy.packet, copy.data);
     memset(&copy, 0xff, sizeof copy);
     assert_non_null(bed->syn);
-    assert_int_equal(pcb_index_init(&bed->netstack.flows.pcbs, 1500, &bed->netstack, flow_output, on_accept), 0);
+    assert_int_equal(
+        pcb_index_init(&bed->netstack.flows.pcbs, 1500, &bed->netstack, flow_output, flow_output_v6, on_accept), 0);
     pcb_index_enter(&bed->netstack.flows.pcbs, 0);
     return 0;
 }
@@ -113,7 +115,7 @@ static void unreachable_it_is_quoted_in_an_icmp(void **state)
     struct bed *bed = *state;
     static const struct {
         int error, code;
-    } cases[] = {{-EHOSTUNREACH, ICMP_HOST}, {-ENETUNREACH, ICMP_NET}, {-EACCES, ICMP_PROHIBITED}};
+    } cases[] = {{-EHOSTUNREACH, 1}, {-ENETUNREACH, 0}, {-EACCES, 13}};
     for (size_t i = 0; i < KT_ARRAY_LEN(cases); i++) {
         refuse(bed, cases[i].error);
         assert_int_equal(bed->count, 1);
@@ -156,6 +158,40 @@ static void the_longest_headers_fit(void **state)
     held_syn_free(syn);
 }
 
+/* What came over IPv6 with extension headers of any size is kept, accepted and quoted without them. */
+static void extension_headers_are_left_out(void **state)
+{
+    struct bed *bed = *state;
+    static uint8_t data[40 + 2048 + 20];
+    struct packet packet;
+    struct ip_head head = {.protocol = 60, .body_size = sizeof data - 40};
+    struct cursor cursor = cursor_writer(data, sizeof data);
+    struct tcp_segment plain = tcp_segment_make(CLIENT_PORT, PORT, SEGMENT_SYN, 5, 0);
+    assert_int_equal(address_parse(&head.source, "fd6b:7476:706e::5"), 0);
+    assert_int_equal(address_parse(&head.target, "fd00:10::1"), 0);
+    ip_head_put(&cursor, &head);
+    data[40] = PACKET_TCP;
+    data[41] = 255;
+    memcpy(data + 40 + 2048, plain.data + IPV4_HEAD_SIZE, 20);
+    assert_int_equal(packet_parse(&packet, data, sizeof data), 0);
+    assert_int_equal(packet.head_size, 40 + 2048);
+    struct held_syn *syn = held_syn_new(&packet, data);
+    assert_non_null(syn);
+    held_syn_refuse(syn, &bed->netstack, &bed->netstack.flows.pcbs, -ENETUNREACH);
+    assert_int_equal(bed->count, 1);
+    assert_int_equal(bed->last[6], PACKET_ICMPV6);
+    assert_int_equal(bed->last[40] << 8 | bed->last[41], 0x0100); /* no route to destination */
+    assert_int_equal(bed->size, 40 + 8 + 40 + 20);
+    assert_int_equal(bed->last[48 + 6], PACKET_TCP);
+    assert_memory_equal(bed->last + 48 + 40, plain.data + IPV4_HEAD_SIZE, 20);
+    assert_non_null(held_syn_accept(syn, &bed->netstack.flows.pcbs, bed));
+    assert_int_equal(bed->last[6], PACKET_TCP);
+    assert_memory_equal(bed->last + 8, head.target.bytes, 16);
+    assert_memory_equal(bed->last + 24, head.source.bytes, 16);
+    assert_int_equal(bed->last[40 + 13], SEGMENT_SYN | SEGMENT_ACK);
+    held_syn_free(syn);
+}
+
 static void without_memory_there_is_none(void **state)
 {
     struct bed *bed = *state;
@@ -187,6 +223,7 @@ int main(void)
         HELD_SYN_TEST(unreachable_it_is_quoted_in_an_icmp),
         HELD_SYN_TEST(a_fault_of_ours_is_told_to_nobody),
         HELD_SYN_TEST(the_longest_headers_fit),
+        HELD_SYN_TEST(extension_headers_are_left_out),
         HELD_SYN_TEST(without_memory_there_is_none),
     };
     return unit_run(tests);

@@ -44,6 +44,12 @@
 #define FIXTURE_DROPPED "198.19.0.3"
 #define FIXTURE_NO_HOST "198.19.0.4" /* reaches 203.0.113.1, an unreachable route */
 #define FIXTURE_NO_NET "198.19.0.5"  /* reaches 192.0.2.1, no route at all */
+/* The same over IPv6: ::1; 2001:db8:1::1, unreachable; 2001:db8::1, no route. */
+#define FIXTURE_TARGET6 "fd00:198:19::1"
+#define FIXTURE_REFUSED6 "fd00:198:19::2"
+#define FIXTURE_DROPPED6 "fd00:198:19::3"
+#define FIXTURE_NO_HOST6 "fd00:198:19::4"
+#define FIXTURE_NO_NET6 "fd00:198:19::5"
 
 struct fixture {
     pthread_t thread;
@@ -62,6 +68,8 @@ struct fixture {
     bool is_cut;    /* packets are lost in both directions, as when a carrier dies */
     bool is_paused; /* output has no room at all */
     bool is_blocked;
+    uint8_t catch[128]; /* what output last put out begins with */
+    size_t catch_size;
     void (*tap)(const uint8_t *packet, size_t size); /* sees what comes in */
     uint8_t packet[sizeof(struct virtio_net_hdr) + 65536];
 };
@@ -92,7 +100,8 @@ static inline bool fixture_enter_namespace(void)
     setrlimit(RLIMIT_NOFILE, &files);
     if (unshare(CLONE_NEWNET) != 0 || access("/dev/net/tun", R_OK | W_OK) != 0)
         return false;
-    fixture_run("ip link set lo up && ip route add unreachable 203.0.113.0/24");
+    fixture_run("ip link set lo up && ip route add unreachable 203.0.113.0/24 && "
+                "ip -6 route add unreachable 2001:db8:1::/48");
     fixture_write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
     fixture_write("/proc/sys/net/ipv4/ip_local_port_range", "10000 60999");
     return true;
@@ -108,7 +117,9 @@ static inline int fixture_open_tun(void)
         abort();
     }
     fixture_run("ip link set ktvpn0 mtu 65000 txqueuelen 4000 up && ip addr add 198.18.0.1/32 dev ktvpn0 && "
-                "ip route add 198.19.0.0/16 dev ktvpn0 src 198.18.0.1");
+                "ip route add 198.19.0.0/16 dev ktvpn0 src 198.18.0.1 && "
+                "ip -6 addr add fd6b:7476:706e::5/128 dev ktvpn0 nodad && "
+                "ip -6 route add fd00:198:19::/64 dev ktvpn0 src fd6b:7476:706e::5");
     return fd;
 }
 
@@ -119,7 +130,8 @@ static inline void fixture_prepare(uint8_t *head, size_t head_size, size_t size,
     uint8_t copy[0x10000];
     memcpy(copy, head, head_size);
     *vnet = (struct virtio_net_hdr){0};
-    if (packet_parse(&packet, copy, size) != 0 || packet.is_fragment || packet.protocol == PACKET_ICMP)
+    if (packet_parse(&packet, copy, size) != 0 || packet.is_fragment ||
+        (packet.protocol != PACKET_TCP && packet.protocol != PACKET_UDP))
         return;
     size_t offset = packet.protocol == PACKET_TCP ? 16 : 6;
     uint16_t sum = (uint16_t)~packet_checksum(packet_pseudo_sum(&packet, packet.size - packet.head_size));
@@ -152,6 +164,12 @@ static inline int fixture_output(void *context, const struct carrier_part *parts
     iov[2] = (struct iovec){(char *)(uintptr_t)parts[0].data + head_size, parts[0].size - head_size};
     for (int i = 1; i < count; i++)
         iov[i + 2] = (struct iovec){(void *)(uintptr_t)parts[i].data, parts[i].size};
+    fixture->catch_size = 0;
+    for (int i = 0; i < count && fixture->catch_size < sizeof fixture->catch; i++) {
+        size_t part = KT_MIN(parts[i].size, sizeof fixture->catch - fixture->catch_size);
+        memcpy(fixture->catch + fixture->catch_size, parts[i].data, part);
+        fixture->catch_size += part;
+    }
     if (writev(fixture->tun, iov, count + 2) < 0)
         perror("tun write");
     return 0;
@@ -161,21 +179,23 @@ static inline enum netstack_verdict fixture_route(void *context, const struct ne
                                                   struct netstack_route *route)
 {
     (void)context;
-    switch (flow->target.bytes[2] << 8 | flow->target.bytes[3]) {
+    bool is_v6 = flow->target.family == ADDRESS_V6;
+    const char *to = is_v6 ? "::1" : "127.0.0.1";
+    switch (flow->target.bytes[is_v6 ? 14 : 2] << 8 | flow->target.bytes[is_v6 ? 15 : 3]) {
     case 2:
         return NETSTACK_REFUSE;
     case 3:
         return NETSTACK_DROP;
     case 4:
-        route->address = address_v4(0xcb007101);
+        to = is_v6 ? "2001:db8:1::1" : "203.0.113.1";
         break;
     case 5:
-        route->address = address_v4(0xc0000201);
+        to = is_v6 ? "2001:db8::1" : "192.0.2.1";
         break;
     default:
-        route->address = address_v4(0x7f000001);
+        break;
     }
-    return NETSTACK_DIAL;
+    return address_parse(&route->address, to) == 0 ? NETSTACK_DIAL : NETSTACK_DROP;
 }
 
 static inline void fixture_on_tun(uv_poll_t *poll, int status, int events)
@@ -301,35 +321,55 @@ static inline struct sockaddr_in fixture_address(const char *text, uint16_t port
     return address;
 }
 
-/* A socket bound to 127.0.0.1 and a port that the kernel picks; UDP: with room for all that the tests send. */
-static inline int fixture_serve(int type, uint16_t *port)
+/* Of either family; its size is returned. */
+static inline socklen_t fixture_sockaddr(struct sockaddr_storage *out, const char *text, uint16_t port)
 {
-    struct sockaddr_in address = fixture_address("127.0.0.1", 0);
-    socklen_t size = sizeof address;
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    struct sockaddr_in v4 = fixture_address(text, port);
+    memset(out, 0, sizeof *out);
+    if (inet_pton(AF_INET6, text, &v6.sin6_addr) != 1) {
+        memcpy(out, &v4, sizeof v4);
+        return sizeof v4;
+    }
+    memcpy(out, &v6, sizeof v6);
+    return sizeof v6;
+}
+
+/* A socket bound to 127.0.0.1 and a port that the kernel picks; UDP: with room for all that the tests send. */
+static inline int fixture_serve_at(int type, const char *text, uint16_t *port)
+{
+    struct sockaddr_storage address;
+    socklen_t size = fixture_sockaddr(&address, text, 0);
     const struct timeval limit = {.tv_sec = 20};
     const int space = 32 << 20;
-    int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+    int fd = socket(address.ss_family, type | SOCK_CLOEXEC, 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     if (type == SOCK_DGRAM)
         setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &space, sizeof space);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
-        (type == SOCK_STREAM && listen(fd, 4096) != 0) || getsockname(fd, (struct sockaddr *)&address, &size) != 0)
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, size) != 0 || (type == SOCK_STREAM && listen(fd, 4096) != 0) ||
+        getsockname(fd, (struct sockaddr *)&address, &size) != 0)
         abort();
-    *port = ntohs(address.sin_port);
+    *port = ntohs(((struct sockaddr_in *)&address)->sin_port); /* at the same place in both families */
     return fd;
+}
+
+static inline int fixture_serve(int type, uint16_t *port)
+{
+    return fixture_serve_at(type, "127.0.0.1", port);
 }
 
 /* A socket connected to `text`; -errno. Reads and writes give up after 20 s, so that a fault ends the test. */
 static inline int fixture_connect(int type, const char *text, uint16_t port)
 {
     const struct timeval limit = {.tv_sec = 20};
-    struct sockaddr_in address = fixture_address(text, port);
-    int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+    struct sockaddr_storage address;
+    socklen_t size = fixture_sockaddr(&address, text, port);
+    int fd = socket(address.ss_family, type | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+    if (connect(fd, (struct sockaddr *)&address, size) == 0)
         return fd;
     int error = -errno;
     close(fd);

@@ -153,7 +153,7 @@ static void test_malformed(void **state)
         (void)ip_head(packet, CLIENT, TARGET, PACKET_TCP, 20);
         netstack_input(owner->netstack, packet, size);
     }
-    packet[0] = 0x60; /* IPv6, for now */
+    packet[0] = 0x60; /* to :: */
     netstack_input(owner->netstack, packet, sizeof packet);
     (void)ip_head(packet, CLIENT, TARGET, 47, 20);
     netstack_input(owner->netstack, packet, 40);

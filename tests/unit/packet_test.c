@@ -84,6 +84,98 @@ static void ipv6_is_read(void **state)
         assert_int_equal(packet_parse(&packet, data, cut), -EBADMSG);
 }
 
+struct extension {
+    uint8_t kind;
+    size_t units;      /* of 8 bytes */
+    uint8_t second[4]; /* bytes 2 to 5 */
+};
+
+/* A UDP packet behind `count` extension headers. */
+static size_t put_extensions(uint8_t *out, const struct extension *extension, size_t count)
+{
+    size_t size = 0, at = 40;
+    for (size_t i = 0; i < count; i++)
+        size += extension[i].units * 8;
+    (void)put_v6(out, count > 0 ? extension[0].kind : PACKET_UDP, size + 12);
+    memset(out + 40, 0, size);
+    for (size_t i = 0; i < count; i++) {
+        out[at] = i + 1 < count ? extension[i + 1].kind : PACKET_UDP;
+        out[at + 1] = (uint8_t)(extension[i].units - 1);
+        memcpy(out + at + 2, extension[i].second, 4);
+        at += extension[i].units * 8;
+    }
+    memcpy(out + at, "\x1f\x90\0\x35", 4);
+    return at + 12;
+}
+
+static void extension_headers_are_walked(void **state)
+{
+    (void)state;
+    static uint8_t data[40 + 9 * 2048 + 100];
+    static const struct {
+        struct extension list[3];
+        size_t count, head;
+        int rc;
+    } cases[] = {{{{0, 1, {0}}}, 1, 48, 0},
+                 {{{60, 3, {0}}}, 1, 64, 0},
+                 {{{0, 2, {0}}, {43, 1, {0}}, {60, 1, {0}}}, 3, 72, 0},
+                 {{{43, 1, {0, 1}}}, 1, 0, -EBADMSG},           /* a way that is not done yet */
+                 {{{60, 1, {0}}, {0, 1, {0}}}, 2, 0, -EBADMSG}, /* hop-by-hop options not first */
+                 {{{44, 1, {0}}}, 1, 48, 0}};                   /* an atomic fragment is whole */
+    for (size_t i = 0; i < KT_ARRAY_LEN(cases); i++) {
+        struct packet packet;
+        size_t size = put_extensions(data, cases[i].list, cases[i].count);
+        assert_int_equal(packet_parse(&packet, data, size), cases[i].rc);
+        if (cases[i].rc != 0)
+            continue;
+        assert_int_equal(packet.protocol, PACKET_UDP);
+        assert_int_equal(packet.head_size, cases[i].head);
+        assert_int_equal(packet.source_port, 8080);
+        assert_int_equal(packet.target_port, 53);
+        assert_false(packet.is_fragment);
+        for (size_t cut = 0; cut < size; cut++)
+            assert_int_equal(packet_parse(&packet, data, cut), -EBADMSG);
+    }
+}
+
+static void extension_headers_end(void **state)
+{
+    (void)state;
+    static uint8_t data[40 + 12 * 8 + 100];
+    struct extension many[PACKET_EXTENSIONS_MAX + 1];
+    struct packet packet;
+    for (size_t i = 0; i < KT_ARRAY_LEN(many); i++)
+        many[i] = (struct extension){.kind = 60, .units = 1};
+    assert_int_equal(packet_parse(&packet, data, put_extensions(data, many, PACKET_EXTENSIONS_MAX)), 0);
+    assert_int_equal(packet_parse(&packet, data, put_extensions(data, many, PACKET_EXTENSIONS_MAX + 1)), -EBADMSG);
+    size_t size = put_extensions(data, many, 1);
+    for (unsigned units = 3; units < 256; units++) { /* one that reaches behind the packet's end */
+        data[41] = (uint8_t)units;
+        assert_int_equal(packet_parse(&packet, data, size), -EBADMSG);
+        assert_int_equal(packet_parse(&packet, data, sizeof data), -EBADMSG);
+    }
+}
+
+static void fragments_of_ipv6_say_where_they_belong(void **state)
+{
+    (void)state;
+    uint8_t data[200];
+    struct packet packet;
+    static const struct extension list[] = {{0, 1, {0}}, {44, 1, {0x05, 0xc9, 1, 2}}};
+    size_t size = put_extensions(data, list, 2);
+    assert_int_equal(packet_parse(&packet, data, size), 0);
+    assert_true(packet.is_fragment && packet.has_more);
+    assert_int_equal(packet.fragment_offset, 1480);
+    assert_int_equal(packet.fragment_id, 0x01020000);
+    assert_int_equal(packet.head_size, 56);
+    assert_int_equal(packet.protocol, PACKET_UDP);
+    assert_int_equal(packet.source_port, 0);
+    uint32_t hash = packet_flow_hash(data, size);
+    data[50] = data[51] = 0; /* the first one of them goes the same way */
+    data[51] = 1;
+    assert_int_equal(packet_flow_hash(data, size), hash);
+}
+
 static void ports_are_only_where_they_are(void **state)
 {
     (void)state;
@@ -219,6 +311,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ipv4_is_read),
         cmocka_unit_test(ipv6_is_read),
+        cmocka_unit_test(extension_headers_are_walked),
+        cmocka_unit_test(extension_headers_end),
+        cmocka_unit_test(fragments_of_ipv6_say_where_they_belong),
         cmocka_unit_test(ports_are_only_where_they_are),
         cmocka_unit_test(lying_headers_are_refused),
         cmocka_unit_test(flows_hash_alike_however_much_is_shown),

@@ -48,7 +48,7 @@ static int open_bed(void **state)
 {
     struct bed *bed = test_calloc(1, sizeof *bed);
     *state = bed;
-    return pcb_index_init(&bed->index, 1500, bed, on_output, on_accept);
+    return pcb_index_init(&bed->index, 1500, bed, on_output, NULL, on_accept);
 }
 
 static void abort_all(struct bed *bed)

@@ -6,7 +6,7 @@
 
 #include "common/cursor.h"
 #include "common/packet.h"
-#include "netstack/ipv4.h"
+#include "netstack/ip_head.h"
 #include "netstack/segment.h"
 #include "tests/unit/unit.h"
 
@@ -24,12 +24,12 @@ static inline struct tcp_segment tcp_segment_make(uint16_t source_port, uint16_t
                                                   uint32_t sequence, size_t payload)
 {
     struct tcp_segment segment = {0};
-    struct ipv4_head head = {.source = address_v4(TCP_SEGMENT_CLIENT),
+    struct ip_head head = {.source = address_v4(TCP_SEGMENT_CLIENT),
                              .target = address_v4(TCP_SEGMENT_TARGET),
                              .protocol = PACKET_TCP,
                              .body_size = 20 + payload};
     struct cursor cursor = cursor_writer(segment.data, sizeof segment.data);
-    ipv4_put_head(&cursor, &head);
+    ip_head_put(&cursor, &head);
     cursor_put_u16(&cursor, source_port);
     cursor_put_u16(&cursor, target_port);
     cursor_put_u32(&cursor, sequence);
