@@ -10,6 +10,8 @@
 
 #include "client/key_file.h"
 
+#define SERVICE_ACCOUNT "/var/run/secrets/kubernetes.io/serviceaccount" /* as Kubernetes mounts it */
+
 static void set_owner(struct identity *identity)
 {
     char host[64] = "localhost";
@@ -20,8 +22,17 @@ static void set_owner(struct identity *identity)
 
 static int load_config(struct identity *identity, const struct options *options, struct error *error)
 {
-    struct kubeconfig_choice choice = {
-        .path = options->kubeconfig, .list = getenv("KUBECONFIG"), .home = getenv("HOME"), .context = options->context};
+    struct kubeconfig_choice choice = {.path = options->kubeconfig,
+                                       .list = getenv("KUBECONFIG"),
+                                       .home = getenv("HOME"),
+                                       .context = options->context,
+                                       .as = options->as,
+                                       .as_uid = options->as_uid,
+                                       .as_groups = options->as_group,
+                                       .as_groups_count = options->as_groups,
+                                       .pod_host = getenv("KUBERNETES_SERVICE_HOST"),
+                                       .pod_port = getenv("KUBERNETES_SERVICE_PORT"),
+                                       .pod_account = SERVICE_ACCOUNT};
     return options->agent.family != ADDRESS_NONE ? 0 : kubeconfig_load(&identity->config, &choice, error);
 }
 

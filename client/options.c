@@ -52,6 +52,26 @@ static int take_kubeconfig(struct options *options, const char *value)
     return 0;
 }
 
+static int take_as(struct options *options, const char *value)
+{
+    options->as = value;
+    return value[0] != '\0' ? 0 : -EINVAL;
+}
+
+static int take_as_uid(struct options *options, const char *value)
+{
+    options->as_uid = value;
+    return value[0] != '\0' ? 0 : -EINVAL;
+}
+
+static int take_as_group(struct options *options, const char *value)
+{
+    if (options->as_groups == OPTIONS_GROUPS_MAX)
+        return -EINVAL;
+    options->as_group[options->as_groups++] = value;
+    return 0;
+}
+
 static int take_image(struct options *options, const char *value)
 {
     options->agent_image = value;
@@ -254,6 +274,9 @@ static const struct option table[] = {
     {"context", 0, "CONTEXT", OPTIONS_UP, take_context, "context of the kubeconfig (default: current-context)"},
     {"kubeconfig", 0, "FILE", OPTIONS_UP, take_kubeconfig,
      "kubeconfig file (default: KUBECONFIG, then ~/.kube/config)"},
+    {"as", 0, "USER", OPTIONS_UP, take_as, "act as this user towards the cluster (impersonation)"},
+    {"as-group", 0, "GROUP", OPTIONS_UP, take_as_group, "with --as: as a member of this group; may be repeated"},
+    {"as-uid", 0, "UID", OPTIONS_UP, take_as_uid, "with --as: as the user with this uid"},
     {"detach", 'd', NULL, OPTIONS_UP, take_detach, "go to the background once the cluster is joined"},
     {"also", 0, "CIDR", OPTIONS_UP, take_also, "send this range into the tunnel too; may be repeated"},
     {"exclude", 0, "CIDR", OPTIONS_UP, take_exclude, "keep this range out of the tunnel; may be repeated"},

@@ -19,6 +19,7 @@ enum options_command {
     OPTIONS_KEY = 1 << 5,
 };
 
+#define OPTIONS_GROUPS_MAX 32
 #define OPTIONS_CIDRS_MAX 64 /* of --also, and of --exclude */
 
 struct options_cidrs {
@@ -31,6 +32,8 @@ struct options {
     enum options_command command;
     enum options_command topic; /* `ktvpn help up`: what help is about; 0: everything */
     const char *name_space, *context, *kubeconfig;
+    const char *as, *as_uid, *as_group[OPTIONS_GROUPS_MAX]; /* as whom to act; NULL: as the kubeconfig says */
+    size_t as_groups;
     const char *agent_image;
     const char *key_file; /* --key */
     const char *name;     /* of this ktvpn: the argument of status and down, --name of up; NULL: the default */

@@ -1,8 +1,9 @@
-/* libcurl's multi interface in libuv's loop:
+/* libcurl's multi interface in libuv's loop (multi.c). A request's way:
  *
- *   on_curl_socket()  libcurl wants a socket watched      -> a struct api_socket with its uv_poll_t
- *   on_curl_timer()   libcurl wants to be called later    -> the one uv_timer_t
- *   on_poll, on_timer curl_multi_socket_action(), then pump()
+ *   WAITING ─► RUNNING ─► ENDED ─► told, gone
+ *   for a        ▲  └───────┐
+ *   credential   │ 429, 503 │ 401, once
+ *              DELAYED ◄────┴──► WAITING
  *
  * libcurl's own callbacks only collect bytes. The user's callbacks run in pump(), outside of libcurl, one line or end
  * at a time, so each may send, cancel or close; `busy` is the request whose callback runs, and its memory outlives the
@@ -15,244 +16,52 @@
 #include <cjson/cJSON.h>
 #include <curl/curl.h>
 #include <errno.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/queue.h>
 #include <uv.h>
 
-#include "client/kube/api_server.h"
+#include "client/kube/api_request.h"
+#include "client/kube/retry.h"
 #include "common/log.h"
 #include "common/mem.h"
 
-#define WARNING_TEXTS_MAX 64 /* different ones that are logged */
-#define WARNING_HASH_SIZE crypto_generichash_BYTES_MIN
-#define STREAM_BUFFER_MAX (4 * API_LINE_MAX) /* complete lines that came in one turn included */
-#define SLOWEST_BYTES_PER_MS 8               /* a request's body adds to its time-out: 64 kbit/s */
-
-struct api_socket {
-    LIST_ENTRY(api_socket) entry;
-    uv_poll_t poll;
-    struct api *api;
-    curl_socket_t fd;
-    int wanted; /* UV_* */
-};
-
-struct api_request {
-    LIST_ENTRY(api_request) entry;
-    struct api *api;
-    CURL *easy; /* NULL: stopped */
-    struct curl_slist *headers;
-    char *payload; /* cJSON's memory */
-    char *what;
-    void *context;
-    void (*done)(void *context, const struct api_response *response);
-    void (*line)(void *context, const char *line, size_t size);
-    /* What came: of a stream, from `taken` on it waits for pump(), and there is no newline before `scanned`. */
-    char *data;
-    size_t size, capacity, taken, scanned;
-    size_t head_size; /* bytes of headers and trailers */
-    bool has_head;    /* the whole of it */
-    bool has_ended, is_cancelled;
-    CURLcode code; /* when it has ended */
-    char detail[CURL_ERROR_SIZE];
-};
-
 struct api {
-    struct api_server server;
+    struct api_parts parts;
     uv_loop_t *loop;
-    CURLM *multi;
-    uv_timer_t timer;
-    LIST_HEAD(, api_socket) sockets;
+    struct credential_wait login;
+    uv_timer_t timer; /* of DELAYED requests */
     LIST_HEAD(, api_request) requests;
     struct api_request *busy;
-    unsigned handles; /* of libuv, not closed yet */
+    unsigned open; /* multi, credential, timer: not closed yet */
     bool is_closing;
     void (*on_closed)(void *context);
     void *on_closed_context;
-    unsigned warnings;
-    size_t warning_texts;
-    uint8_t warning_hash[WARNING_TEXTS_MAX][WARNING_HASH_SIZE];
 };
 
-static void on_timer(uv_timer_t *timer);
-static void on_poll(uv_poll_t *poll, int status, int uv_events);
-
-/* ---- what came ---- */
-
-static bool reserve(struct api_request *request, size_t more)
-{
-    size_t need = request->size + more + 1, capacity = request->capacity == 0 ? 4096 : request->capacity;
-    while (capacity < need)
-        capacity *= 2;
-    if (capacity == request->capacity)
-        return true;
-    char *data = kt_realloc(request->data, capacity);
-    if (data == NULL)
-        return false;
-    request->data = data;
-    request->capacity = capacity;
-    return true;
-}
-
-static bool is_success(CURL *easy)
-{
-    long status = 0;
-    (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-    return status >= 200 && status < 300;
-}
-
-static size_t on_body(char *data, size_t one, size_t size, void *context)
-{
-    (void)one;
-    struct api_request *request = context;
-    size_t max = request->line != NULL ? STREAM_BUFFER_MAX : API_BODY_MAX;
-    if (size > max - request->size || !reserve(request, size))
-        return 0; /* CURLE_WRITE_ERROR */
-    memcpy(request->data + request->size, data, size);
-    request->size += size;
-    request->data[request->size] = '\0';
-    return size;
-}
-
-/* True once for each text. */
-static bool is_new_warning(struct api *api, const char *text, size_t size)
-{
-    uint8_t hash[WARNING_HASH_SIZE];
-    (void)crypto_generichash(hash, sizeof hash, (const uint8_t *)text, size, NULL, 0);
-    for (size_t i = 0; i < api->warning_texts; i++) {
-        if (sodium_memcmp(api->warning_hash[i], hash, sizeof hash) == 0)
-            return false;
-    }
-    if (api->warning_texts == WARNING_TEXTS_MAX)
-        return false;
-    memcpy(api->warning_hash[api->warning_texts++], hash, sizeof hash);
-    return true;
-}
-
-/* RFC 7234, 5.5: "299 - "text""; the date after it is not used by Kubernetes. */
-static void take_warning(struct api *api, const char *value, size_t size)
-{
-    const char *open = memchr(value, '"', size), *close = memrchr(value, '"', size);
-    if (open != NULL && close > open) {
-        value = open + 1;
-        size = (size_t)(close - value);
-    }
-    api->warnings++;
-    char text[512];
-    if (is_new_warning(api, value, size))
-        log_warning("the API server warns: %s", log_escape(text, sizeof text, value, size));
-}
-
-static bool is_text(const char *data, size_t size, const char *text)
-{
-    return size == strlen(text) && memcmp(data, text, size) == 0;
-}
-
-/* libcurl itself sets no limit to trailers and to 1xx answers, and takes an answer that was cut in its head for whole.
- */
-static size_t on_header(char *data, size_t one, size_t size, void *context)
-{
-    (void)one;
-    struct api_request *request = context;
-    static const char name[] = "warning:";
-    size_t skip = sizeof name - 1;
-    request->head_size += size;
-    if (request->head_size > API_HEAD_MAX)
-        return 0; /* CURLE_WRITE_ERROR */
-    if (is_text(data, size, "\r\n") || is_text(data, size, "\n"))
-        request->has_head = true;
-    else if (size > 5 && is_text(data, 5, "HTTP/"))
-        request->has_head = false; /* the next one, after a 1xx */
-    if (size > skip && strncasecmp(data, name, skip) == 0)
-        take_warning(request->api, data + skip, size - skip);
-    return size;
-}
-
-/* ---- requests ---- */
-
-/* Takes it off libcurl and off the list. What came stays. */
-static void stop_request(struct api_request *request)
-{
-    if (request->easy == NULL)
-        return;
-    (void)curl_multi_remove_handle(request->api->multi, request->easy);
-    curl_easy_cleanup(request->easy);
-    request->easy = NULL;
-    LIST_REMOVE(request, entry);
-}
-
-static void free_request(struct api_request *request)
-{
-    api_server_free_headers(request->headers);
-    cJSON_free(request->payload);
-    kt_free(request->what);
-    kt_free(request->data);
-    kt_free(request);
-}
+/* ---- sending ---- */
 
 void api_cancel(struct api_request *request)
 {
     if (request == NULL)
         return;
-    stop_request(request);
+    api_request_stop(request);
     if (request == request->api->busy)
         request->is_cancelled = true;
     else
-        free_request(request);
+        api_request_free(request);
 }
 
-static bool add_header(struct api_request *request, const char *line)
+static void start_or_wait(struct api_request *request)
 {
-    struct curl_slist *list = line == NULL ? NULL : curl_slist_append(request->headers, line);
-    if (list != NULL)
-        request->headers = list;
-    return list != NULL;
-}
-
-static bool set_headers(struct api_request *request, const struct api_call *call)
-{
-    const char *host = request->api->server.host_header;
-    char type[128];
-    (void)snprintf(type, sizeof type, "Content-Type: %s",
-                   call->content_type != NULL ? call->content_type : "application/json");
-    return add_header(request, "Accept: application/json, */*") && add_header(request, "Expect:") &&
-           (host == NULL || add_header(request, host)) && (call->body == NULL || add_header(request, type)) &&
-           curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, request->headers) == CURLE_OK;
-}
-
-static bool set_method(struct api_request *request, const struct api_call *call)
-{
-    CURL *easy = request->easy;
-    bool is_get = strcmp(call->method, "GET") == 0;
-    if (call->body != NULL && (request->payload = cJSON_PrintUnformatted(call->body)) == NULL)
-        return false;
-    const char *payload = request->payload != NULL ? request->payload : strcmp(call->method, "POST") == 0 ? "" : NULL;
-    if (payload != NULL && (curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)strlen(payload)) != CURLE_OK ||
-                            curl_easy_setopt(easy, CURLOPT_POSTFIELDS, payload) != CURLE_OK))
-        return false;
-    return is_get || curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, call->method) == CURLE_OK;
-}
-
-static long timeout_ms(const struct api_request *request)
-{
-    size_t size = request->payload != NULL ? strlen(request->payload) : 0;
-    return request->line != NULL ? 0 : API_TIMEOUT_MS + (long)(size / SLOWEST_BYTES_PER_MS);
-}
-
-static bool set_options(struct api_request *request)
-{
-    CURL *easy = request->easy;
-    return curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms(request)) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->detail) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_WRITEDATA, request) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_HEADERDATA, request) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_PRIVATE, request) == CURLE_OK;
+    int rc = api_request_start(request);
+    if (rc == -EAGAIN) {
+        request->state = REQUEST_WAITING;
+        credential_await(request->api->parts.credential, &request->api->login);
+    } else if (rc != 0) {
+        request->state = REQUEST_ENDED;
+        request->code = CURLE_OUT_OF_MEMORY;
+    }
 }
 
 struct api_request *api_send(struct api *api, const struct api_call *call)
@@ -261,19 +70,63 @@ struct api_request *api_send(struct api *api, const struct api_call *call)
     if (request == NULL)
         return NULL;
     request->api = api;
-    request->context = call->context;
-    request->done = call->done;
-    request->line = call->line;
-    request->what = kt_strdup(call->what);
-    request->easy = api_server_new_easy(&api->server, call->path, &request->headers);
-    if (request->what == NULL || request->easy == NULL || !set_method(request, call) || !set_headers(request, call) ||
-        !set_options(request) || curl_multi_add_handle(api->multi, request->easy) != CURLM_OK) {
-        curl_easy_cleanup(request->easy);
-        free_request(request);
+    request->parts = &api->parts;
+    int rc = api_request_copy(request, call) ? api_request_start(request) : -ENOMEM;
+    if (rc == -ENOMEM) {
+        api_request_free(request);
         return NULL;
     }
+    if (rc == -EAGAIN)
+        credential_await(api->parts.credential, &api->login);
     LIST_INSERT_HEAD(&api->requests, request, entry);
     return request;
+}
+
+/* ---- another try ---- */
+
+static void on_due(uv_timer_t *timer);
+
+/* For the first that is due. */
+static void set_timer(struct api *api)
+{
+    struct api_request *request;
+    uint64_t now = uv_now(api->loop), due = UINT64_MAX;
+    LIST_FOREACH(request, &api->requests, entry)
+    {
+        if (request->state == REQUEST_DELAYED)
+            due = KT_MIN(due, request->due_ms);
+    }
+    if (due != UINT64_MAX)
+        (void)uv_timer_start(&api->timer, on_due, due > now ? due - now : 0, 0);
+}
+
+/* True: what came is not to be told. */
+static bool try_again(struct api_request *request)
+{
+    struct api *api = request->api;
+    long status = 0;
+    curl_off_t after_s = 0;
+    if (request->easy == NULL || request->code != CURLE_OK)
+        return false;
+    (void)curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+    (void)curl_easy_getinfo(request->easy, CURLINFO_RETRY_AFTER, &after_s);
+    if (status == 401 && !request->was_refused && credential_refused(api->parts.credential, request->generation)) {
+        request->was_refused = true;
+        api_request_clear(request);
+        start_or_wait(request);
+        return true;
+    }
+    int64_t delay = retry_delay_ms((int)status, after_s, request->tries);
+    if (delay < 0)
+        return false;
+    log_info("cannot %s yet: the API server answered %ld; again in %.0f s", request->what, status,
+             (double)delay / 1000);
+    request->tries++;
+    request->due_ms = uv_now(api->loop) + (uint64_t)delay;
+    api_request_clear(request);
+    request->state = REQUEST_DELAYED;
+    set_timer(api);
+    return true;
 }
 
 /* ---- telling the user ---- */
@@ -287,79 +140,67 @@ static void fill_reason(struct api_response *response)
         (void)log_escape(response->reason, sizeof response->reason, reason, strlen(reason));
 }
 
+static void fill_failure(struct api_request *request, struct api_response *response)
+{
+    const struct api_failure failure = {request->easy, (int)request->code, request->detail, request->what};
+    if (request->has_error)
+        (void)error_set(&response->error, request->error.code, -EACCES, "cannot %s: %.900s", request->what,
+                        request->error.text);
+    else
+        (void)api_server_error(&request->parts->server, &failure, &response->error);
+}
+
 static void finish(struct api_request *request)
 {
     struct api_response response = {0};
     struct cJSON *json = NULL;
-    long status = 0;
-    (void)curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (request->code != CURLE_OK) {
-        const struct api_failure failure = {request->easy, (int)request->code, request->detail, request->what};
-        (void)api_server_error(&request->api->server, &failure, &response.error);
+    if (try_again(request))
+        return;
+    if (request->code != CURLE_OK || request->has_error) {
+        fill_failure(request, &response);
     } else {
-        bool is_stream = request->line != NULL && is_success(request->easy);
+        long status = 0;
+        bool is_stream = request->line != NULL && api_request_is_success(request);
+        (void)curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
         response.status = (int)status;
-        response.body = request->data != NULL && !is_stream ? request->data : "";
-        response.size = is_stream ? 0 : request->size;
+        response.body = request->body.data != NULL && !is_stream ? request->body.data : "";
+        response.size = is_stream ? 0 : request->body.size;
         response.json = json = cJSON_ParseWithLength(response.body, response.size);
         fill_reason(&response);
-        if (!is_success(request->easy))
+        if (!api_request_is_success(request))
             (void)api_status_error(response.status, response.body, response.size, request->what, &response.error);
     }
-    stop_request(request);
+    api_request_stop(request);
     request->is_cancelled = true; /* so that it goes when done() has returned */
     request->done(request->context, &response);
     cJSON_Delete(json);
-}
-
-/* Finds the next complete line of a stream; the last one needs no newline when the stream ended in order. */
-static bool next_line(struct api_request *request, const char **line, size_t *size)
-{
-    const char *newline = memchr(request->data + request->scanned, '\n', request->size - request->scanned);
-    bool is_last = newline == NULL && request->has_ended && request->code == CURLE_OK && request->taken < request->size;
-    request->scanned = request->size;
-    if (newline == NULL && !is_last)
-        return false;
-    size_t end = is_last ? request->size : (size_t)(newline - request->data);
-    *line = request->data + request->taken;
-    *size = end - request->taken;
-    request->taken = request->scanned = is_last ? end : end + 1;
-    return true;
-}
-
-/* Moves the rest of a stream to the front, once what is complete has been told. False: it is too long for a line. */
-static bool tidy(struct api_request *request)
-{
-    if (request->taken > 0) {
-        memmove(request->data, request->data + request->taken, request->size - request->taken);
-        request->size -= request->taken;
-        request->scanned -= request->taken;
-        request->taken = 0;
-    }
-    return request->size <= API_LINE_MAX;
 }
 
 static void tell_lines(struct api_request *request)
 {
     const char *line;
     size_t size;
-    while (!request->is_cancelled && next_line(request, &line, &size))
+    while (!request->is_cancelled &&
+           body_next_line(&request->body, request->state == REQUEST_ENDED && request->code == CURLE_OK, &line, &size))
         request->line(request->context, line, size);
-    if (request->is_cancelled || tidy(request))
+    if (request->is_cancelled)
         return;
-    request->has_ended = true;
+    body_tidy(&request->body);
+    if (request->body.size <= API_LINE_MAX)
+        return;
+    request->state = REQUEST_ENDED;
     request->code = CURLE_WRITE_ERROR;
 }
 
 /* Of a refused stream's body nothing is told as lines: it is the error's text. */
 static bool has_lines(const struct api_request *request)
 {
-    return request->line != NULL && request->size > 0 && is_success(request->easy);
+    return request->line != NULL && request->body.size > 0 && api_request_is_success(request);
 }
 
 static bool has_news(const struct api_request *request)
 {
-    return request->has_ended || (has_lines(request) && request->scanned < request->size);
+    return request->state == REQUEST_ENDED || (has_lines(request) && body_has_news(&request->body));
 }
 
 static struct api_request *next_with_news(struct api *api)
@@ -378,13 +219,13 @@ static void collect_ended(struct api *api)
 {
     CURLMsg *message;
     int left;
-    while ((message = curl_multi_info_read(api->multi, &left)) != NULL) {
+    while ((message = curl_multi_info_read(multi_handle(api->parts.multi), &left)) != NULL) {
         struct api_request *request = NULL;
         if (message->msg != CURLMSG_DONE ||
             curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&request) != CURLE_OK)
             continue;
         bool is_cut = message->data.result == CURLE_OK && !request->has_head;
-        request->has_ended = true;
+        request->state = REQUEST_ENDED;
         request->code = is_cut ? CURLE_GOT_NOTHING : message->data.result;
     }
 }
@@ -394,7 +235,7 @@ static void fail_all(struct api *api)
     struct api_request *request;
     LIST_FOREACH(request, &api->requests, entry)
     {
-        request->has_ended = true;
+        request->state = REQUEST_ENDED;
         request->code = CURLE_OUT_OF_MEMORY;
     }
 }
@@ -407,78 +248,68 @@ static void pump(struct api *api)
         api->busy = request;
         if (has_lines(request))
             tell_lines(request);
-        if (!request->is_cancelled && request->has_ended)
+        if (!request->is_cancelled && request->state == REQUEST_ENDED)
             finish(request);
         api->busy = NULL;
         if (request->is_cancelled)
-            free_request(request);
+            api_request_free(request);
     }
 }
 
 /* ---- the loop ---- */
 
-static void act(struct api *api, curl_socket_t fd, int events)
+static void on_activity(void *context, bool is_broken)
 {
-    int running;
+    struct api *api = context;
     if (api->is_closing)
         return;
-    if (curl_multi_socket_action(api->multi, fd, events, &running) != CURLM_OK)
+    if (is_broken)
         fail_all(api);
     pump(api);
 }
 
-static void on_timer(uv_timer_t *timer)
+static void on_due(uv_timer_t *timer)
 {
-    act(KT_CONTAINER_OF(timer, struct api, timer), CURL_SOCKET_TIMEOUT, 0);
+    struct api *api = KT_CONTAINER_OF(timer, struct api, timer);
+    struct api_request *request;
+    LIST_FOREACH(request, &api->requests, entry)
+    {
+        if (request->state == REQUEST_DELAYED && request->due_ms <= uv_now(api->loop))
+            start_or_wait(request);
+    }
+    set_timer(api);
+    pump(api);
 }
 
-static void watch_socket(struct api_socket *s, int uv_events)
+static void on_login(void *context, const struct error *error)
 {
-    s->wanted = uv_events;
-    (void)uv_poll_start(&s->poll, uv_events, on_poll); /* fails only for a handle that is closing */
-}
-
-/* An error is ready for all that is wanted, not CURL_CSELECT_ERR: before it there may be bytes (a TLS alert says why),
- * and libcurl finds the error by itself. */
-static void on_poll(uv_poll_t *poll, int status, int uv_events)
-{
-    struct api_socket *s = KT_CONTAINER_OF(poll, struct api_socket, poll);
-    if (status < 0)
-        uv_events = s->wanted;
-    int events = (uv_events & UV_READABLE ? CURL_CSELECT_IN : 0) | (uv_events & UV_WRITABLE ? CURL_CSELECT_OUT : 0);
-    act(s->api, s->fd, events);
-    if (status < 0 && !uv_is_closing((uv_handle_t *)poll)) /* libuv has stopped it */
-        watch_socket(s, s->wanted);
-}
-
-static int on_curl_timer(CURLM *multi, long delay_ms, void *context)
-{
-    (void)multi;
     struct api *api = context;
-    if (delay_ms < 0)
-        (void)uv_timer_stop(&api->timer);
-    else
-        (void)uv_timer_start(&api->timer, on_timer, (uint64_t)delay_ms, 0);
-    return 0;
+    struct api_request *request;
+    LIST_FOREACH(request, &api->requests, entry)
+    {
+        if (request->state != REQUEST_WAITING)
+            continue;
+        if (error == NULL) {
+            start_or_wait(request);
+            continue;
+        }
+        request->state = REQUEST_ENDED;
+        request->has_error = true;
+        request->error = *error;
+    }
+    pump(api);
 }
 
-static void closed_one(struct api *api)
+static void closed_one(void *context)
 {
-    if (--api->handles > 0)
+    struct api *api = context;
+    if (--api->open > 0)
         return;
     void (*on_closed)(void *context) = api->on_closed;
-    void *context = api->on_closed_context;
+    context = api->on_closed_context;
     kt_free(api);
     if (on_closed != NULL)
         on_closed(context);
-}
-
-static void on_socket_closed(uv_handle_t *handle)
-{
-    struct api_socket *s = KT_CONTAINER_OF((uv_poll_t *)handle, struct api_socket, poll);
-    struct api *api = s->api;
-    kt_free(s);
-    closed_one(api);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -486,53 +317,22 @@ static void on_timer_closed(uv_handle_t *handle)
     closed_one(KT_CONTAINER_OF((uv_timer_t *)handle, struct api, timer));
 }
 
-static void close_socket(struct api_socket *s)
-{
-    LIST_REMOVE(s, entry);
-    uv_close((uv_handle_t *)&s->poll, on_socket_closed);
-}
-
-static struct api_socket *new_socket(struct api *api, curl_socket_t fd)
-{
-    struct api_socket *s = kt_calloc(1, sizeof *s);
-    if (s == NULL)
-        return NULL;
-    s->api = api;
-    s->fd = fd;
-    if (uv_poll_init(api->loop, &s->poll, fd) != 0) {
-        kt_free(s);
-        return NULL;
-    }
-    api->handles++;
-    LIST_INSERT_HEAD(&api->sockets, s, entry);
-    (void)curl_multi_assign(api->multi, fd, s); /* fails for an fd that libcurl does not know only */
-    return s;
-}
-
-static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *socket_context)
-{
-    (void)easy;
-    struct api_socket *s = socket_context;
-    if (what == CURL_POLL_REMOVE) {
-        if (s != NULL)
-            close_socket(s);
-        return 0;
-    }
-    if (s == NULL && (s = new_socket(context, fd)) == NULL)
-        return -1;
-    watch_socket(s, (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0));
-    return 0;
-}
-
 /* ---- life ---- */
 
-static bool open_multi(struct api *api)
+/* The server is there. On an error nothing is left of the rest, at the latest when the loop has turned. */
+static int open_parts(struct api *api, const struct kubeconfig *config)
 {
-    api->multi = curl_multi_init();
-    return api->multi != NULL && curl_multi_setopt(api->multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket) == CURLM_OK &&
-           curl_multi_setopt(api->multi, CURLMOPT_SOCKETDATA, api) == CURLM_OK &&
-           curl_multi_setopt(api->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer) == CURLM_OK &&
-           curl_multi_setopt(api->multi, CURLMOPT_TIMERDATA, api) == CURLM_OK;
+    static const struct multi_ops multi_ops = {.on_activity = on_activity, .on_closed = closed_one};
+    int rc = multi_open(&api->parts.multi, api->loop, &multi_ops, api);
+    if (rc != 0)
+        return rc;
+    rc = credential_open(&api->parts.credential, api->loop, config);
+    if (rc != 0)
+        return rc;
+    (void)uv_timer_init(api->loop, &api->timer); /* cannot fail */
+    api->login = (struct credential_wait){.on_ready = on_login, .context = api};
+    api->open = 3;
+    return 0;
 }
 
 int api_open(struct api **out, struct uv_loop_s *loop, const struct kubeconfig *config, struct error *error)
@@ -543,21 +343,23 @@ int api_open(struct api **out, struct uv_loop_s *loop, const struct kubeconfig *
         return error_set(error, EXIT_CODE_FAILED, -ENOMEM, "no memory");
     }
     api->loop = loop;
-    api->handles = 1;
-    int rc = api_server_init(&api->server, config, error);
-    if (rc != 0 || !open_multi(api)) {
-        (void)curl_multi_cleanup(api->multi);
-        if (rc == 0) {
-            api_server_deinit(&api->server);
-            rc = error_set(error, EXIT_CODE_FAILED, -ENOMEM, "no memory");
-        }
+    int rc = api_server_init(&api->parts.server, config, error);
+    if (rc == 0 && (rc = open_parts(api, config)) != 0) {
+        api_server_deinit(&api->parts.server);
+        (void)error_set(error, EXIT_CODE_FAILED, rc, "no memory");
+    }
+    if (rc == 0) {
+        *out = api;
+        return 0;
+    }
+    curl_global_cleanup();
+    if (api->parts.multi == NULL) {
         kt_free(api);
-        curl_global_cleanup();
         return rc;
     }
-    (void)uv_timer_init(loop, &api->timer); /* cannot fail */
-    *out = api;
-    return 0;
+    api->open = 1;
+    multi_close(api->parts.multi); /* ends in closed_one() */
+    return rc;
 }
 
 void api_close(struct api *api, void (*on_closed)(void *context), void *context)
@@ -569,40 +371,45 @@ void api_close(struct api *api, void (*on_closed)(void *context), void *context)
     api->on_closed_context = context;
     while (!LIST_EMPTY(&api->requests))
         api_cancel(LIST_FIRST(&api->requests));
-    /* Before libcurl closes their fds; what it would tell from here on is of no use. */
-    (void)curl_multi_setopt(api->multi, CURLMOPT_SOCKETFUNCTION, NULL);
-    (void)curl_multi_setopt(api->multi, CURLMOPT_TIMERFUNCTION, NULL);
-    while (!LIST_EMPTY(&api->sockets))
-        close_socket(LIST_FIRST(&api->sockets));
-    (void)curl_multi_cleanup(api->multi);
-    api_server_deinit(&api->server);
-    curl_global_cleanup();
+    credential_close(api->parts.credential, closed_one, api);
+    multi_close(api->parts.multi);
     uv_close((uv_handle_t *)&api->timer, on_timer_closed);
+    api_server_deinit(&api->parts.server);
+    curl_global_cleanup();
 }
 
-void *api_new_easy(struct api *api, const char *path, struct curl_slist **headers)
+void *api_new_easy(struct api *api, const char *path, struct curl_slist **headers, unsigned *generation)
 {
-    return api_server_new_easy(&api->server, path, headers);
+    struct credential_value login;
+    if (!credential_get(api->parts.credential, &login))
+        return NULL;
+    *generation = login.generation;
+    return api_server_new_easy(&api->parts.server, &login, path, headers);
+}
+
+struct credential *api_credential(struct api *api)
+{
+    return api->parts.credential;
 }
 
 int api_easy_error(const struct api *api, void *easy, int curl_code, const char *what, struct error *error)
 {
     const struct api_failure failure = {easy, curl_code, "", what};
-    return api_server_error(&api->server, &failure, error);
+    return api_server_error(&api->parts.server, &failure, error);
 }
 
 size_t api_peers(const struct api *api, struct address *out, size_t max)
 {
-    size_t count = KT_MIN(max, api->server.peers);
-    memcpy(out, api->server.peer, count * sizeof out[0]);
+    size_t count = KT_MIN(max, api->parts.server.peers);
+    memcpy(out, api->parts.server.peer, count * sizeof out[0]);
     return count;
 }
 
 void api_set_device_of(struct api *api, const char *(*device_of)(void *context, const struct address *to),
                        void *context)
 {
-    api->server.device_of = device_of;
-    api->server.device_context = context;
+    api->parts.server.device_of = device_of;
+    api->parts.server.device_context = context;
 }
 
 struct uv_loop_s *api_loop(const struct api *api)
@@ -612,5 +419,5 @@ struct uv_loop_s *api_loop(const struct api *api)
 
 unsigned api_warnings(const struct api *api)
 {
-    return api->warnings;
+    return api->parts.warnings.count;
 }

@@ -1,7 +1,9 @@
 /* The Kubernetes API: HTTP requests by libcurl's multi interface in the libuv loop.
  *
  * One struct api is one server and one user. No callback runs inside the call that asked for it. Bodies are bounded.
- * Tokens are never logged. A `Warning:` header is logged once for each text and counted. The program ignores SIGPIPE.
+ * Where there is no credential yet, a request waits for it; a 401 refreshes it once and asks once more; a 429 or 503
+ * that names a time (Retry-After) is waited for, in bounds. Tokens are never logged. A `Warning:` header is logged once
+ * for each text and counted. The program ignores SIGPIPE.
  */
 #ifndef KTVPN_CLIENT_KUBE_API_H
 #define KTVPN_CLIENT_KUBE_API_H
@@ -59,11 +61,15 @@ KT_MUST_USE struct api_request *api_send(struct api *api, const struct api_call 
  * fine. */
 void api_cancel(struct api_request *request);
 
+/* Who the user is now: to be awaited before api_new_easy(), and asked when the server refuses it. The api's. */
+struct credential;
+struct credential *api_credential(struct api *api);
 /* A new CURL easy handle with this server's URL and `path`, TLS, authentication, proxy and time-outs set, HTTP/1.1
- * only: for the port-forward's own connection. The caller cleans it up. NULL: no memory. *headers gets the request's
- * header list (Authorization, ...; no Host), which the caller extends, sets and frees (struct curl_slist). */
+ * only: for the port-forward's own connection. The caller cleans it up. NULL: no memory, or no credential. *headers
+ * gets the request's header list (Authorization, ...; no Host), which the caller extends, sets and frees (struct
+ * curl_slist). */
 struct curl_slist;
-void *api_new_easy(struct api *api, const char *path, struct curl_slist **headers);
+void *api_new_easy(struct api *api, const char *path, struct curl_slist **headers, unsigned *generation);
 /* What a failed CURLcode of such a handle means to the user. `what` as in struct api_call. Returns a negative errno. */
 int api_easy_error(const struct api *api, void *easy, int curl_code, const char *what, struct error *error);
 /* Fills `error` from an HTTP answer that is no success (a Status JSON or plain text). Returns a negative errno. */

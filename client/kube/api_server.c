@@ -10,11 +10,13 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sodium.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "client/kube/api.h"
+#include "client/kube/credential.h"
+#include "client/kube/header.h"
+#include "client/kube/proxy.h"
 #include "common/mem.h"
 
 #define USER_TIMEOUT_MS 15000 /* sent and not acknowledged for this long: the connection is dead */
@@ -60,6 +62,26 @@ static int set_tls_name(struct api_server *server, const struct url_parts *parts
     return server->url == NULL || server->host_header == NULL || server->connect_to == NULL ? -ENOMEM : 0;
 }
 
+/* An address as the server's host must stay out of the tunnel too, even when a proxy is dialled in its place. */
+static int choose_proxy(struct api_server *server, const struct url_parts *parts)
+{
+    struct proxy_environment environment;
+    char host[ADDRESS_STRLEN + 1] = "";
+    size_t size = strlen(parts->host);
+    bool has_brackets = size > 2 && parts->host[0] == '[' && size - 2 < sizeof host;
+    if (has_brackets)
+        memcpy(host, parts->host + 1, size - 2);
+    const char *name = has_brackets ? host : parts->host;
+    proxy_read_environment(&environment);
+    server->proxy =
+        proxy_choose(server->config->proxy_url, &environment, strcmp(parts->scheme, "https") == 0, name, parts->port);
+    if (server->proxy == NULL)
+        return -ENOMEM;
+    if (server->proxy[0] != '\0' && address_parse(&server->peer[0], name) == 0)
+        server->peers = 1;
+    return 0;
+}
+
 int api_server_init(struct api_server *server, const struct kubeconfig *config, struct error *error)
 {
     *server = (struct api_server){.config = config};
@@ -72,6 +94,8 @@ int api_server_init(struct api_server *server, const struct kubeconfig *config, 
         rc = set_tls_name(server, &parts);
     else
         rc = (server->url = kt_strdup(config->server)) == NULL ? -ENOMEM : 0;
+    if (rc == 0)
+        rc = choose_proxy(server, &parts);
     free_parts(&parts);
     if (rc == -ENOMEM)
         (void)error_set(error, EXIT_CODE_FAILED, rc, "no memory");
@@ -84,6 +108,7 @@ void api_server_deinit(struct api_server *server)
 {
     kt_free(server->url);
     kt_free(server->host_header);
+    kt_free_secret(server->proxy, server->proxy == NULL ? 0 : strlen(server->proxy));
     curl_slist_free_all(server->connect_to);
     *server = (struct api_server){0};
 }
@@ -152,9 +177,21 @@ static bool set_tls(CURL *easy, const struct kubeconfig *config)
            curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2 * verify) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
            set_blob(easy, CURLOPT_CAINFO_BLOB, &config->ca) &&
-           (config->ca.size == 0 || curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK) &&
-           set_blob(easy, CURLOPT_SSLCERT_BLOB, &config->certificate) &&
-           set_blob(easy, CURLOPT_SSLKEY_BLOB, &config->key);
+           (config->ca.size == 0 || curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK);
+}
+
+/* A proxy by https is verified as the server is (Go's http.Transport has one TLS configuration for both). */
+static bool set_proxy(CURL *easy, const struct api_server *server)
+{
+    const struct kubeconfig *config = server->config;
+    long verify = config->insecure ? 0 : 1;
+    return curl_easy_setopt(easy, CURLOPT_PROXY, server->proxy) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_NOPROXY, "") == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_PROXY_SSL_VERIFYPEER, verify) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_PROXY_SSL_VERIFYHOST, 2 * verify) == CURLE_OK &&
+           set_blob(easy, CURLOPT_PROXY_CAINFO_BLOB, &config->ca) &&
+           (config->ca.size == 0 || curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL) == CURLE_OK);
 }
 
 static bool set_socket(CURL *easy, struct api_server *server)
@@ -180,37 +217,22 @@ static bool set_http(CURL *easy, const char *url)
            curl_easy_setopt(easy, CURLOPT_USERAGENT, "ktvpn/" KTVPN_VERSION) == CURLE_OK;
 }
 
-static bool add_authorization(struct curl_slist **headers, const char *token)
-{
-    if (token == NULL)
-        return true;
-    char *line = kt_asprintf("Authorization: Bearer %s", token);
-    struct curl_slist *list = line == NULL ? NULL : curl_slist_append(*headers, line);
-    if (list != NULL)
-        *headers = list;
-    kt_free_secret(line, line == NULL ? 0 : strlen(line));
-    return list != NULL;
-}
-
-void *api_server_new_easy(struct api_server *server, const char *path, struct curl_slist **headers)
+void *api_server_new_easy(struct api_server *server, const struct credential_value *login, const char *path,
+                          struct curl_slist **headers)
 {
     *headers = NULL;
     CURL *easy = curl_easy_init();
     char *url = kt_asprintf("%s%s", server->url, path);
     bool ok = easy != NULL && url != NULL && set_http(easy, url) && set_socket(easy, server) &&
-              set_tls(easy, server->config) && add_authorization(headers, server->config->token);
+              set_tls(easy, server->config) && set_proxy(easy, server) &&
+              set_blob(easy, CURLOPT_SSLCERT_BLOB, login->certificate) &&
+              set_blob(easy, CURLOPT_SSLKEY_BLOB, login->key) && header_add_token(headers, login->token) &&
+              header_add_impersonation(headers, server->config);
     kt_free(url);
     if (ok)
         return easy;
-    api_server_free_headers(*headers);
+    header_free_all(*headers);
     *headers = NULL;
     curl_easy_cleanup(easy);
     return NULL;
-}
-
-void api_server_free_headers(struct curl_slist *headers)
-{
-    for (struct curl_slist *at = headers; at != NULL; at = at->next)
-        sodium_memzero(at->data, strlen(at->data));
-    curl_slist_free_all(headers);
 }

@@ -10,11 +10,13 @@
 #define API_PEERS_MAX 32 /* the newest are dropped beyond it */
 
 struct curl_slist;
+struct credential_value;
 
 struct api_server {
     const struct kubeconfig *config;
     char *url;         /* "https://name:port/prefix": with the name that TLS verifies */
     char *host_header; /* "Host: ..." when that is not the server's own name; else NULL */
+    char *proxy;       /* CURLOPT_PROXY: "" is none */
     struct curl_slist *connect_to;
     struct address peer[API_PEERS_MAX];
     size_t peers;
@@ -26,11 +28,10 @@ struct api_server {
 KT_MUST_USE int api_server_init(struct api_server *server, const struct kubeconfig *config, struct error *error);
 void api_server_deinit(struct api_server *server);
 
-/* A new CURL easy handle; *headers gets its headers, not set yet (free them with api_server_free_headers()). The server
- * must stay where it is for as long as the handle dials. NULL: no memory. */
-void *api_server_new_easy(struct api_server *server, const char *path, struct curl_slist **headers);
-/* Wipes them first: there may be a token. */
-void api_server_free_headers(struct curl_slist *headers);
+/* A new CURL easy handle that logs in by `login`; *headers gets its headers, not set yet (free them with
+ * header_free_all()). The server must stay where it is for as long as the handle dials. NULL: no memory. */
+void *api_server_new_easy(struct api_server *server, const struct credential_value *login, const char *path,
+                          struct curl_slist **headers);
 
 /* What a failed CURLcode means to the user. `detail`: CURLOPT_ERRORBUFFER's text, or "". Returns a negative errno. */
 struct api_failure {

@@ -21,6 +21,37 @@ struct kubeconfig_blob {
     size_t size;   /* 0: none */
 };
 
+struct kubeconfig_texts {
+    char **text;
+    size_t count;
+};
+
+enum kubeconfig_exec_mode { KUBECONFIG_EXEC_NEVER, KUBECONFIG_EXEC_IF_AVAILABLE, KUBECONFIG_EXEC_ALWAYS };
+
+/* A credential plugin. */
+struct kubeconfig_exec {
+    char *command; /* a path, or without '/': to be found by PATH */
+    char *api_version;
+    struct kubeconfig_texts arguments, env; /* env: "NAME=value" */
+    enum kubeconfig_exec_mode mode;
+    bool wants_cluster;   /* provideClusterInfo */
+    char *install_hint;   /* NULL: none */
+    char *cluster_config; /* JSON: the cluster's extension for plugins; NULL: none */
+};
+
+struct kubeconfig_extra {
+    char *key;
+    struct kubeconfig_texts values;
+};
+
+struct kubeconfig_impersonation {
+    char *user; /* NULL: nobody is impersonated */
+    char *uid;  /* NULL: none */
+    struct kubeconfig_texts groups;
+    struct kubeconfig_extra *extras;
+    size_t extras_count;
+};
+
 struct kubeconfig {
     char *context, *cluster, *user;
     char *name_space;      /* of the context, else "default" */
@@ -28,7 +59,11 @@ struct kubeconfig {
     char *tls_server_name; /* NULL: the host of `server` */
     bool insecure;         /* insecure-skip-tls-verify */
     struct kubeconfig_blob ca, certificate, key;
-    char *token; /* NULL: none. From `token`, or read from `tokenFile` */
+    char *token;                  /* NULL: none. From `tokenFile`, else `token` */
+    char *token_file;             /* NULL: none. To be read again */
+    struct kubeconfig_exec *exec; /* NULL: none, or a token comes first */
+    struct kubeconfig_impersonation as;
+    char *proxy_url; /* NULL: the environment decides */
 };
 
 struct kubeconfig_choice {
@@ -36,6 +71,13 @@ struct kubeconfig_choice {
     const char *list;    /* KUBECONFIG, parts separated by ':'; NULL or empty: not set */
     const char *home;    /* for ~/.kube/config; NULL: none */
     const char *context; /* --context; NULL: current-context */
+    /* --as, --as-uid, --as-group: each replaces the kubeconfig's own */
+    const char *as, *as_uid;
+    const char *const *as_groups;
+    size_t as_groups_count;
+    /* A pod's, when there is no kubeconfig at all: KUBERNETES_SERVICE_HOST and _PORT, and the folder of its service
+     * account. NULL: none. */
+    const char *pod_host, *pod_port, *pod_account;
 };
 
 /* 0, -ENOENT (no file, no such context; the text names those that exist), -EINVAL (broken: file and line), -ENOTSUP (an

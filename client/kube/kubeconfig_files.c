@@ -49,6 +49,23 @@ int kubeconfig_read_file(struct kubeconfig_blob *out, const char *path)
     return rc;
 }
 
+int kubeconfig_read_token(char **out, const char *path)
+{
+    static const char blanks[] = " \t\r\n";
+    struct kubeconfig_blob file;
+    int rc = kubeconfig_read_file(&file, path);
+    if (rc != 0)
+        return rc;
+    const char *text = (const char *)file.data;
+    text += strspn(text, blanks);
+    size_t size = strlen(text);
+    while (size > 0 && strchr(blanks, text[size - 1]) != NULL)
+        size--;
+    *out = kt_strndup(text, size);
+    kt_free_secret(file.data, file.size);
+    return *out == NULL ? -ENOMEM : 0;
+}
+
 /* Each entry has a name of its own (k8s.io/client-go/tools/clientcmd/api/v1/conversion.go refuses a second one). */
 static int check_entry(const struct kubeconfig_file *file, const struct yaml_node *list, const struct yaml_node *entry,
                        struct error *error)

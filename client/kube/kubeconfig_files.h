@@ -24,6 +24,9 @@ void kubeconfig_files_deinit(struct kubeconfig_files *files);
 /* The bytes of a file, at most KUBECONFIG_FILE_MAX, a NUL after them. 0, -ENOMEM, -EFBIG, or what the kernel said. */
 KT_MUST_USE int kubeconfig_read_file(struct kubeconfig_blob *out, const char *path);
 
+/* The same as a token: without the blanks around it. A new text; kt_free_secret(). */
+KT_MUST_USE int kubeconfig_read_token(char **out, const char *path);
+
 /* "kubeconfig PATH, line N: ..." -EINVAL. */
 int kubeconfig_bad(struct error *error, const struct kubeconfig_file *file, size_t line, const char *text);
 

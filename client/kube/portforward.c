@@ -1,5 +1,7 @@
 /* States, and what is read in them:
  *
+ *   LOGIN: a credential is awaited, before the first dial and, once, after a 401
+ *
  *   CONNECTING ─► ANSWER ─► PORTS ─► OPEN ─► LINGER ─► CLOSING
  *      libcurl     head │   frames   frames   anything
  *                       └► BODY ─► FAILED
@@ -12,12 +14,13 @@
 
 #include <curl/curl.h>
 #include <errno.h>
-#include <sodium.h>
 #include <string.h>
 #include <strings.h>
 #include <uv.h>
 
 #include "client/kube/connection.h"
+#include "client/kube/credential.h"
+#include "client/kube/header.h"
 #include "client/kube/refusal.h"
 #include "client/kube/upgrade.h"
 #include "client/kube/upgrade_request.h"
@@ -27,6 +30,7 @@
 #define TO "forward a port to "
 
 enum portforward_state {
+    PORTFORWARD_LOGIN,
     PORTFORWARD_CONNECTING,
     PORTFORWARD_ANSWER,
     PORTFORWARD_BODY,
@@ -43,6 +47,12 @@ struct portforward {
     struct api *api;
     struct connection *connection;
     CURL *easy; /* the connection's */
+    struct credential_wait login;
+    unsigned generation; /* of the credential that the connection uses */
+    bool was_refused;    /* by 401 */
+    char *path;
+    uint16_t port;
+    struct uv_loop_s *loop;
     uv_timer_t timer;
     uv_idle_t idle;
     unsigned handles;
@@ -74,6 +84,7 @@ static int events_of(const struct portforward *pf)
         return STREAM_READABLE | output;
     case PORTFORWARD_OPEN:
         return pf->wanted | output;
+    case PORTFORWARD_LOGIN:
     case PORTFORWARD_CONNECTING:
     case PORTFORWARD_FAILED:
     case PORTFORWARD_CLOSING:
@@ -92,7 +103,8 @@ static void watch(struct portforward *pf)
 {
     if (pf->state == PORTFORWARD_CLOSING)
         return;
-    connection_want(pf->connection, events_of(pf));
+    if (pf->connection != NULL)
+        connection_want(pf->connection, events_of(pf));
     if (pf->failure != 0 || has_hidden_bytes(pf))
         (void)uv_idle_start(&pf->idle, on_idle);
     else
@@ -183,9 +195,23 @@ static void start_channels(struct portforward *pf)
         pf->state = PORTFORWARD_PORTS;
 }
 
+/* Dials once more with a new credential, when the old connection is gone. */
+static bool log_in_again(struct portforward *pf)
+{
+    if (pf->was_refused || !credential_refused(api_credential(pf->api), pf->generation))
+        return false;
+    pf->was_refused = true;
+    pf->state = PORTFORWARD_LOGIN;
+    (void)uv_timer_stop(&pf->timer);
+    connection_close(pf->connection);
+    return true;
+}
+
 static void on_answer(struct portforward *pf)
 {
     const char *why;
+    if (pf->answer.status == 401 && log_in_again(pf))
+        return;
     channels_consume(&pf->channels, pf->answer.head_size);
     if (pf->answer.status != 101) {
         pf->state = PORTFORWARD_BODY;
@@ -251,6 +277,7 @@ static void read_opening(struct portforward *pf)
 static void free_all(struct portforward *pf)
 {
     kt_free(pf->what);
+    kt_free(pf->path);
     upgrade_request_deinit(&pf->request);
     kt_free(pf);
 }
@@ -276,16 +303,23 @@ static void on_timer_closed(uv_handle_t *handle)
 
 static void on_connection_closed(void *context)
 {
-    closed_one(context);
+    struct portforward *pf = context;
+    pf->connection = NULL;
+    if (pf->state == PORTFORWARD_LOGIN)
+        credential_await(api_credential(pf->api), &pf->login);
+    if (pf->handles > 0)
+        closed_one(pf);
 }
 
 static void destroy(struct portforward *pf)
 {
     pf->state = PORTFORWARD_CLOSING;
-    pf->handles = 3;
+    pf->handles = pf->connection != NULL ? 3 : 2;
+    credential_forget(&pf->login);
     uv_close((uv_handle_t *)&pf->timer, on_timer_closed);
     uv_close((uv_handle_t *)&pf->idle, on_idle_closed);
-    connection_close(pf->connection);
+    if (pf->connection != NULL)
+        connection_close(pf->connection);
 }
 
 /* Reads what still comes, so that the kernel sends no RST over our last bytes, until the server ends. */
@@ -446,13 +480,11 @@ static const struct stream_ops portforward_ops = {
 
 static int take_headers(struct portforward *pf, struct curl_slist *list)
 {
+    upgrade_request_deinit(&pf->request);
     int rc = upgrade_request_init(&pf->request, CHANNELS_OFFER);
-    for (struct curl_slist *at = list; at != NULL; at = at->next) {
-        if (rc == 0)
-            rc = upgrade_request_add_header(&pf->request, at->data);
-        sodium_memzero(at->data, strlen(at->data));
-    }
-    curl_slist_free_all(list);
+    for (struct curl_slist *at = list; at != NULL && rc == 0; at = at->next)
+        rc = upgrade_request_add_header(&pf->request, at->data);
+    header_free_all(list);
     return rc;
 }
 
@@ -462,18 +494,48 @@ static bool is_name(const char *name)
     return name[0] != '\0' && name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-.")] == '\0';
 }
 
-static int dial(struct portforward *pf, struct uv_loop_s *loop, const char *path)
+static int dial(struct portforward *pf)
 {
     struct curl_slist *list = NULL;
-    pf->easy = api_new_easy(pf->api, path, &list);
+    channels_init(&pf->channels, &(struct channels_io){io_read, io_write, pf}, pf->port);
+    pf->easy = api_new_easy(pf->api, pf->path, &list, &pf->generation);
     if (pf->easy == NULL)
         return -ENOMEM;
     int rc = take_headers(pf, list);
     if (rc == 0)
-        rc = connection_open(&pf->connection, loop, pf->easy, &connection_ops, pf);
+        rc = connection_open(&pf->connection, pf->loop, pf->easy, &connection_ops, pf);
     if (rc != 0)
         curl_easy_cleanup(pf->easy);
     return rc;
+}
+
+static void on_login(void *context, const struct error *error)
+{
+    struct portforward *pf = context;
+    if (pf->state != PORTFORWARD_LOGIN)
+        return;
+    if (error != NULL) {
+        fail(pf, error_set(&pf->error, error->code, -EACCES, "cannot %s: %.900s", pf->what, error->text));
+        return;
+    }
+    pf->state = PORTFORWARD_CONNECTING;
+    (void)uv_timer_start(&pf->timer, on_timer, PORTFORWARD_OPEN_MS, 0);
+    int rc = dial(pf);
+    if (rc != 0)
+        fail_because(pf, EXIT_CODE_FAILED, rc, strerror(-rc));
+}
+
+/* Dials at once where nobody has to be waited for. */
+static int start(struct portforward *pf)
+{
+    struct credential_value login;
+    if (credential_get(api_credential(pf->api), &login)) {
+        pf->state = PORTFORWARD_CONNECTING;
+        return dial(pf);
+    }
+    pf->state = PORTFORWARD_LOGIN;
+    credential_await(api_credential(pf->api), &pf->login);
+    return 0;
 }
 
 int portforward_open(struct stream **out, struct api *api, struct uv_loop_s *loop, const char *name_space,
@@ -486,18 +548,20 @@ int portforward_open(struct stream **out, struct api *api, struct uv_loop_s *loo
         return -ENOMEM;
     pf->stream.ops = &portforward_ops;
     pf->api = api;
-    channels_init(&pf->channels, &(struct channels_io){io_read, io_write, pf}, port);
+    pf->loop = loop;
+    pf->port = port;
+    pf->login = (struct credential_wait){.on_ready = on_login, .context = pf};
     pf->what = kt_asprintf(TO "pod %s/%s", name_space, pod);
-    char *path = kt_asprintf("/api/v1/namespaces/%s/pods/%s/portforward?ports=%u", name_space, pod, (unsigned)port);
-    int rc = pf->what == NULL || path == NULL ? -ENOMEM : dial(pf, loop, path);
-    kt_free(path);
+    pf->path = kt_asprintf("/api/v1/namespaces/%s/pods/%s/portforward?ports=%u", name_space, pod, (unsigned)port);
+    int rc = pf->what == NULL || pf->path == NULL ? -ENOMEM : start(pf);
     if (rc != 0) {
         free_all(pf);
         return rc;
     }
     (void)uv_idle_init(loop, &pf->idle); /* neither can fail */
     (void)uv_timer_init(loop, &pf->timer);
-    (void)uv_timer_start(&pf->timer, on_timer, PORTFORWARD_OPEN_MS, 0);
+    if (pf->state == PORTFORWARD_CONNECTING)
+        (void)uv_timer_start(&pf->timer, on_timer, PORTFORWARD_OPEN_MS, 0);
     *out = &pf->stream;
     return 0;
 }

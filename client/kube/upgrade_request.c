@@ -34,11 +34,14 @@ int upgrade_request_add_header(struct upgrade_request *request, const char *line
     size_t size = strlen(line);
     if (strpbrk(line, "\r\n") != NULL)
         return -EINVAL;
-    if (size == 0 || line[size - 1] == ':' || line[size - 1] == ';')
+    const char *colon = strchr(line, ':');
+    bool is_empty = colon == NULL && size > 0 && line[size - 1] == ';';
+    if (!is_empty && (colon == NULL || colon[1 + strspn(colon + 1, " \t")] == '\0'))
         return 0;
     if (strncasecmp(line, host, sizeof host - 1) == 0)
         return set_host(request, line + sizeof host - 1);
-    char *longer = kt_asprintf("%s%s\r\n", request->headers, line);
+    char *longer = is_empty ? kt_asprintf("%s%.*s: \r\n", request->headers, (int)size - 1, line)
+                            : kt_asprintf("%s%s\r\n", request->headers, line);
     if (longer == NULL)
         return -ENOMEM;
     kt_free_secret(request->headers, strlen(request->headers));

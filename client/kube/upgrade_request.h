@@ -18,8 +18,8 @@ KT_MUST_USE int upgrade_request_init(struct upgrade_request *request, const char
 /* Safe on a zeroed struct, and twice. */
 void upgrade_request_deinit(struct upgrade_request *request);
 
-/* One line of libcurl's, "Name: value", which is copied. Its own signs for something else ("Name:" removes a header,
- * "Name;" sends it empty) are left out. 0, -ENOMEM, or -EINVAL: there is a line break in it. */
+/* One line of libcurl's, "Name: value", which is copied. "Name;" is sent empty, and "Name:" left out, as it does. 0,
+ * -ENOMEM, or -EINVAL: there is a line break in it. */
 KT_MUST_USE int upgrade_request_add_header(struct upgrade_request *request, const char *line);
 
 /* The text for this URL ("https://user@host:port/path?query"); freed by the caller with kt_free_secret(). NULL: no

@@ -591,7 +591,8 @@ static void the_port_forwards_handle_speaks_http_1_only(void **state)
     static char token[] = "secret-token";
     s.config.token = token;
     struct curl_slist *headers = NULL;
-    CURL *easy = api_new_easy(s.api, "/a/path?x", &headers);
+    unsigned generation = 0;
+    CURL *easy = api_new_easy(s.api, "/a/path?x", &headers, &generation);
     assert_non_null(easy);
     assert_string_equal(headers->data, "Authorization: Bearer secret-token");
     curl_slist_free_all(headers);

@@ -242,7 +242,7 @@ static void servers(void **state)
     expect_error(one_of("server: https://a, insecure-skip-tls-verify: \"true\"", ""), NULL, -EINVAL,
                  "must be true or false");
     expect_error(one_of("server: https://a, tls-server-name: 'a/b'", ""), NULL, -EINVAL, "tls-server-name must be");
-    expect_error(one_of("server: https://a, proxy-url: 'http://p'", ""), NULL, -ENOTSUP, "proxy-url");
+    expect_error(one_of("server: https://a, proxy-url: 'ftp://p'", ""), NULL, -EINVAL, "proxy-url must begin");
 }
 
 static void refused_ways_to_log_in(void **state)
@@ -251,14 +251,9 @@ static void refused_ways_to_log_in(void **state)
     static const struct {
         const char *user, *says;
     } cases[] = {
-        {"exec: {command: aws}", "a credential plugin (exec) is not supported yet"},
         {"auth-provider: {name: gcp}", "an authentication provider (auth-provider) is not supported;"},
         {"username: a, password: b", "a password (username) is not supported;"},
         {"token: t, password: b", "a password (password) is not supported;"},
-        {"token: t, as: root", "impersonation (as) is not supported yet"},
-        {"token: t, as-uid: 1", "impersonation (as-uid)"},
-        {"token: t, as-groups: [a]", "impersonation (as-groups)"},
-        {"token: t, as-user-extra: {a: [b]}", "impersonation (as-user-extra)"},
     };
     for (size_t i = 0; i < KT_ARRAY_LEN(cases); i++)
         expect_error(one_of("server: https://a", cases[i].user), NULL, -ENOTSUP, cases[i].says);
@@ -272,6 +267,114 @@ static void refused_ways_to_log_in(void **state)
     expect_error(one_of("server: https://a", "client-certificate-data: '!!!'"), NULL, -EINVAL,
                  "line 9: this is no base64");
     expect_error(one_of("server: https://a", "client-certificate-data: Y2E"), NULL, -EINVAL, "this is no base64");
+}
+
+#define V1 "apiVersion: client.authentication.k8s.io/v1"
+
+static void credential_plugins(void **state)
+{
+    (void)state;
+    static const char *const wrong[][2] = {
+        {"exec: {command: aws, interactiveMode: Never}", "needs an apiVersion for its plugin"},
+        {"exec: {command: aws, interactiveMode: Never, apiVersion: v1}", "needs an apiVersion for its plugin"},
+        {"exec: {command: aws, interactiveMode: Never, apiVersion: client.authentication.k8s.io/v1alpha1}",
+         "needs an apiVersion for its plugin"},
+        {"exec: {command: aws, " V1 "}", "needs interactiveMode"},
+        {"exec: {command: aws, interactiveMode: Maybe, " V1 "}", "none of Never, IfAvailable, Always"},
+        {"exec: {interactiveMode: Never, " V1 "}", "without a command"},
+        {"exec: {command: aws, interactiveMode: Never, args: x, " V1 "}", "must be a list of texts"},
+        {"exec: {command: aws, interactiveMode: Never, args: [[a]], " V1 "}", "must be a list of texts"},
+        {"exec: {command: aws, interactiveMode: Never, env: [{value: x}], " V1 "}", "each with a name"},
+        {"exec: {command: aws, interactiveMode: Never, env: [{name: a=b}], " V1 "}", "each with a name"},
+        {"exec: {command: aws, interactiveMode: Never, env: [x], " V1 "}", "each with a name"},
+    };
+    for (size_t i = 0; i < KT_ARRAY_LEN(wrong); i++)
+        expect_error(one_of("server: https://a", wrong[i][0]), NULL, -EINVAL, wrong[i][1]);
+    struct kubeconfig *config;
+    struct error error;
+    const char *text =
+        one_of("server: https://a, extensions: [{name: client.authentication.k8s.io/exec, extension: {a: 1, "
+               "b: [x, ~, yes, \"yes\", 01, 1.5, -3]}}]",
+               "exec: {command: bin/aws, args: [a, ''], env: [{name: A, value: b=c}, {name: B}], "
+               "provideClusterInfo: true, installHint: get it, apiVersion: "
+               "client.authentication.k8s.io/v1beta1}");
+    assert_int_equal(load(&config, text, NULL, &error), 0);
+    const struct kubeconfig_exec *exec = config->exec;
+    assert_true(exec->command[0] == '/');
+    assert_non_null(strstr(exec->command, "/bin/aws"));
+    assert_int_equal(exec->arguments.count, 2);
+    assert_string_equal(exec->arguments.text[1], "");
+    assert_string_equal(exec->env.text[0], "A=b=c");
+    assert_string_equal(exec->env.text[1], "B=");
+    assert_int_equal(exec->mode, KUBECONFIG_EXEC_IF_AVAILABLE);
+    assert_string_equal(exec->cluster_config, "{\"a\":1,\"b\":[\"x\",null,true,\"yes\",\"01\",1.5,-3]}");
+    assert_string_equal(exec->install_hint, "get it");
+    kubeconfig_free(config);
+    text = one_of("server: https://a", "token: t, exec: {command: aws, interactiveMode: Never, " V1 "}");
+    assert_int_equal(load(&config, text, NULL, &error), 0);
+    assert_null(config->exec); /* the token comes first */
+    kubeconfig_free(config);
+}
+
+static void impersonation(void **state)
+{
+    (void)state;
+    struct kubeconfig *config;
+    struct error error;
+    static const char *const groups[] = {"x", "y"};
+    const char *text = one_of("server: https://a", "token: t, as: jane, as-uid: '7', as-groups: [a, b], "
+                                                   "as-user-extra: {k: [v, w], l: []}");
+    assert_int_equal(load(&config, text, NULL, &error), 0);
+    assert_string_equal(config->as.user, "jane");
+    assert_string_equal(config->as.uid, "7");
+    assert_int_equal(config->as.groups.count, 2);
+    assert_int_equal(config->as.extras_count, 2);
+    assert_string_equal(config->as.extras[0].values.text[1], "w");
+    kubeconfig_free(config);
+    char path[300];
+    (void)snprintf(path, sizeof path, "%s/config", folder);
+    struct kubeconfig_choice choice = {.path = path, .as = "joe", .as_groups = groups, .as_groups_count = 2};
+    assert_int_equal(kubeconfig_load(&config, &choice, &error), 0);
+    assert_string_equal(config->as.user, "joe");
+    assert_string_equal(config->as.uid, "7");
+    assert_string_equal(config->as.groups.text[0], "x");
+    kubeconfig_free(config);
+    expect_error(one_of("server: https://a", "token: t, as-groups: [a]"), NULL, -EINVAL, "but no user; give --as");
+    expect_error(one_of("server: https://a", "token: t, as-uid: a"), NULL, -EINVAL, "but no user");
+    expect_error(one_of("server: https://a", "token: t, as-user-extra: {a: [b]}"), NULL, -EINVAL, "but no user");
+    expect_error(one_of("server: https://a", "token: t, as: \"a\\r\\nX: y\""), NULL, -EINVAL, "line breaks");
+    expect_error(one_of("server: https://a", "token: t, as: a, as-groups: [\"b\\n\"]"), NULL, -EINVAL, "line breaks");
+    expect_error(one_of("server: https://a", "token: t, as: a, as-user-extra: {k: [\"b\\n\"]}"), NULL, -EINVAL,
+                 "line breaks");
+    expect_error(one_of("server: https://a", "token: t, as: a, as-user-extra: [k]"), NULL, -EINVAL, "a map of lists");
+}
+
+static void inside_a_pod(void **state)
+{
+    (void)state;
+    struct kubeconfig *config;
+    struct error error;
+    struct kubeconfig_choice choice = {.pod_host = "10.0.0.1", .pod_port = "443", .pod_account = folder};
+    put("token", "tok\n");
+    put("ca.crt", "CA");
+    put("namespace", "ems");
+    assert_int_equal(kubeconfig_load(&config, &choice, &error), 0);
+    assert_string_equal(config->server, "https://10.0.0.1:443");
+    assert_string_equal(config->name_space, "ems");
+    assert_string_equal(config->token, "tok");
+    assert_string_equal((char *)config->ca.data, "CA");
+    assert_non_null(config->token_file);
+    kubeconfig_free(config);
+    choice.pod_host = "fd00::1";
+    assert_int_equal(kubeconfig_load(&config, &choice, &error), 0);
+    assert_string_equal(config->server, "https://[fd00::1]:443");
+    kubeconfig_free(config);
+    put("token", "");
+    assert_int_equal(kubeconfig_load(&config, &choice, &error), -EINVAL);
+    choice.pod_port = "";
+    (void)unlink(path_of("ca.crt"));
+    (void)unlink(path_of("namespace"));
+    assert_int_equal(kubeconfig_load(&config, &choice, &error), -ENOENT);
 }
 
 static void names_that_lead_nowhere(void **state)
@@ -374,6 +477,9 @@ int main(void)
         cmocka_unit_test(relative_paths_start_at_their_file),
         cmocka_unit_test(servers),
         cmocka_unit_test(refused_ways_to_log_in),
+        cmocka_unit_test(credential_plugins),
+        cmocka_unit_test(impersonation),
+        cmocka_unit_test(inside_a_pod),
         cmocka_unit_test(names_that_lead_nowhere),
         cmocka_unit_test(broken_files_are_named_with_their_line),
         cmocka_unit_test(hostile_files_are_bounded),

@@ -75,12 +75,13 @@ static void headers_follow_in_their_order(void **state)
 {
     (void)state;
     static const char *const lines[] = {
-        "Authorization: Bearer secret", "Accept:", "X-Empty;", "", "Impersonate-Group: a", "Impersonate-Group: b"};
+        "Authorization: Bearer secret", "Accept:", "X-Empty;", "", "Impersonate-Group: a:", "Impersonate-Group: b;"};
     struct upgrade_request request = begin();
     for (size_t i = 0; i < KT_ARRAY_LEN(lines); i++)
         assert_int_equal(upgrade_request_add_header(&request, lines[i]), 0);
     expect_text(&request, "https://api:6443/x", "/x", "api:6443",
-                AGENT "Authorization: Bearer secret\r\nImpersonate-Group: a\r\nImpersonate-Group: b\r\n");
+                AGENT
+                "Authorization: Bearer secret\r\nX-Empty: \r\nImpersonate-Group: a:\r\nImpersonate-Group: b;\r\n");
     end(&request);
 }
 
