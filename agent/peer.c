@@ -12,7 +12,7 @@
 #include "netstack/pump.h"
 #include "netstack/stream.h"
 
-#define FEATURES (WIRE_FEATURE_IPV4 | WIRE_FEATURE_AEGIS256)
+#define FEATURES (WIRE_FEATURE_IPV4 | WIRE_FEATURE_IPV6 | WIRE_FEATURE_AEGIS256)
 #define ACCEPT_MAX 4096 /* more than the longest one has */
 #define DNS_HEAD 4      /* the id in front of the message */
 
