@@ -57,7 +57,7 @@ static void find_servers(struct machine *machine)
     for (size_t i = 0; i < machine->resolvconf.servers && machine->servers < DATAPATH_SERVERS_MAX; i++) {
         const struct address *address = &machine->resolvconf.server[i];
         struct network_route egress;
-        if (address->family != ADDRESS_V4 || address_is_loopback(address) || has_server(machine, address) ||
+        if (address_is_loopback(address) || address_is_link_local(address) || has_server(machine, address) ||
             network_egress(&egress, address) != 0 || strcmp(egress.device, LOOPBACK) == 0)
             continue;
         if (is_other_ktvpn(egress.device)) {
@@ -182,6 +182,25 @@ static void go_without_v6(struct machine *machine, const char *why)
     machine->without_v6 = why;
 }
 
+static bool has_v6_server(const struct machine *machine)
+{
+    bool has = false;
+    for (size_t i = 0; i < machine->servers; i++)
+        has = has || machine->server[i].address.family == ADDRESS_V6;
+    return has;
+}
+
+/* Those of IPv4 alone are left; names go their old way if there is none. */
+static void drop_v6_servers(struct machine *machine)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < machine->servers; i++) {
+        if (machine->server[i].address.family != ADDRESS_V6)
+            machine->server[kept++] = machine->server[i];
+    }
+    machine->servers = kept;
+}
+
 static int on_ask_cluster(void *context, uint32_t id, const uint8_t *message, size_t size)
 {
     struct machine *machine = context;
@@ -220,8 +239,8 @@ static int add_server_routes(struct machine *machine, struct error *error)
     return 0;
 }
 
-/* The tunnel's own IPv6 address if it is to be used, else none; without it the ranges are dropped, so that nothing
- * leads to an address that cannot answer. */
+/* The tunnel's own IPv6 address if the cluster's IPv6 or a name server's is to be routed, else none; without it the
+ * ranges are dropped, so that nothing leads to an address that cannot answer. */
 static struct address choose_v6(struct machine *machine)
 {
     const struct wire_accept *accept = tunnel_accept(machine->tunnel);
@@ -229,7 +248,8 @@ static struct address choose_v6(struct machine *machine)
     bool has_ranges = has_v6_ranges(&machine->ranges);
     if (has_ranges && !can)
         go_without_v6(machine, "the cluster's IPv6 addresses stay out of reach: the agent or its pod has no IPv6");
-    return has_ranges && can ? *tunnel_v6(machine->tunnel) : (struct address){.family = ADDRESS_NONE};
+    bool is_used = (has_ranges && can) || has_v6_server(machine);
+    return is_used ? *tunnel_v6(machine->tunnel) : (struct address){.family = ADDRESS_NONE};
 }
 
 static int open_device(struct machine *machine, const char *name, struct error *error)
@@ -237,10 +257,13 @@ static int open_device(struct machine *machine, const char *name, struct error *
     struct helper_tun tun = {
         .mtu = WIRE_MTU, .v4 = *tunnel_v4(machine->tunnel), .v6 = choose_v6(machine), .alias = name};
     int rc = helper_open_tun(machine->helper, &machine->device, &tun, error);
-    if (rc == 0 && tun.v6.family == ADDRESS_V6 && !machine->device.has_v6)
+    if (rc != 0 || tun.v6.family == ADDRESS_NONE || machine->device.has_v6)
+        return rc;
+    drop_v6_servers(machine);
+    if (has_v6_ranges(&machine->ranges))
         go_without_v6(machine, "the cluster's IPv6 addresses stay out of reach: IPv6 is switched off on this machine "
                                "(net.ipv6.conf.all.disable_ipv6)");
-    return rc;
+    return 0;
 }
 
 static int add_routes(struct machine *machine, struct error *error)

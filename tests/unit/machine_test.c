@@ -448,6 +448,28 @@ static void test_joins_both_families(void **state KT_UNUSED)
     assert_int_equal(bed->report.warnings, 0);
 }
 
+/* Also where the cluster has no IPv6. */
+static void test_name_server_by_v6(void **state KT_UNUSED)
+{
+    netns_run("ip addr add 2001:db8::2/64 dev ktt0 nodad");
+    resolv_conf_write(resolv_conf, "nameserver fe80::1\nnameserver 2001:db8::53\n");
+    look_plan_and_join();
+    assert_int_equal(bed->machine.servers, 1);
+    assert_true(netns_says("ip -6 route", "2001:db8::53 dev ktvpn0"));
+    assert_true(netns_says("ip -6 route get 2001:db8::53", "src fd6b:7476:706e::5"));
+    assert_null(bed->machine.without_v6);
+}
+
+static void test_name_server_by_v6_alone_cannot_be(void **state KT_UNUSED)
+{
+    netns_run("ip addr add 2001:db8::2/64 dev ktt0 nodad; echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6");
+    resolv_conf_write(resolv_conf, "nameserver 2001:db8::53\nnameserver " SERVER "\n");
+    look_plan_and_join();
+    assert_int_equal(bed->machine.servers, 1);
+    assert_int_equal(bed->machine.server[0].address.family, ADDRESS_V4);
+    assert_true(netns_says("ip -6 route get 2001:db8::53", "dev ktt0"));
+}
+
 static bool has_no_v6(void)
 {
     return !netns_says("ip -6 addr show dev ktvpn0", "inet6") && !netns_says("ip -6 route", "ktvpn0") &&
@@ -612,6 +634,8 @@ int main(void)
         TEST(test_no_memory),
         TEST(test_joins_both_families),
         TEST(test_cluster_without_v6),
+        TEST(test_name_server_by_v6),
+        TEST(test_name_server_by_v6_alone_cannot_be),
         TEST(test_agent_without_v6),
         TEST(test_machine_without_v6),
         TEST(test_plans_around_v6),
