@@ -92,7 +92,7 @@ def test_c12_colliding_ranges(cluster, second, ktvpn_up):
         assert there == second.snapshot()
 
 
-@pytest.mark.parametrize("family", ["v4"])
+@pytest.mark.parametrize("family", ["v4", "v6"])
 def test_x7_a_range_is_held(cluster, ktvpn_up, family):
     range_ = {"v4": "198.51.100.0/24", "v6": "2001:db8:7::/64"}[family]
     with ktvpn_up("-n", "ems", "--also", range_, name="one") as one:
