@@ -27,9 +27,11 @@ def link(laptop, second):
     ip("addr", "add", "172.31.90.2/24", "dev", "eth1")
     ip("addr", "add", "fd31:90::2/64", "dev", "eth1", "nodad")
     ip("link", "set", "eth1", "up")
-    wait_for(lambda: "state UP" in machine.text_of("ip", "link", "show", "dev", "eth1"), 5, "eth1 is up")
     ip("route", "add", second.node_ip, "via", "172.31.90.1")
     ip("route", "add", second.node_ip6, "via", "fd31:90::1")
+    wait_for(lambda: "state UP" in machine.text_of("ip", "link", "show", "dev", "eth1"), 5, "eth1 is up")
+    routes = ("ip", "-6", "route", "show", "table", "local", "dev", "eth1")  # its own, and multicast: a little later than the address
+    wait_for(lambda: len(machine.text_of(*routes).splitlines()) >= 2, 5, "eth1's routes")
 
 
 @pytest.fixture(scope="module")
