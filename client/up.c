@@ -101,13 +101,21 @@ static void on_tunnel_closed(void *context)
     up->cluster = NULL;
 }
 
-/* What stays when it leaves at once, with the command that removes it. */
+/* What stays when it leaves at once, with the command that removes it: only it, as others may have theirs beside it. A
+ * pod of a Job has the Job's name and five letters. */
 static void name_what_stays(const struct up *up)
 {
-    if (up->may_stay)
+    const char *space = up->who.name_space, *end = strrchr(up->agent.pod, '-');
+    if (!up->may_stay)
+        return;
+    if (end != NULL)
         log_warning("left at once: the agent's Job in namespace %s stays for a few minutes and then removes itself; "
-                    "`kubectl -n %s delete job -l app.kubernetes.io/managed-by=ktvpn` removes it now",
-                    up->who.name_space, up->who.name_space);
+                    "`kubectl -n %s delete job %.*s` removes it now",
+                    space, space, (int)(end - up->agent.pod), up->agent.pod);
+    else
+        log_warning("left at once: the agent's Job in namespace %s stays for a few minutes and then removes itself; "
+                    "`kubectl -n %s get jobs -l app.kubernetes.io/managed-by=ktvpn` lists it and those of others",
+                    space, space);
 }
 
 static void on_cut(void *context, bool is_wanted)

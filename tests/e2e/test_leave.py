@@ -1,16 +1,19 @@
-"""C11, K1, K6: nothing stays, however `ktvpn up` ends."""
+"""C11, K1, K6, K7: nothing stays, however `ktvpn up` ends."""
 
 import os
 import pty
+import re
 import signal
 import time
 
 import conftest
+import images
 import machine
 import pytest
 import traffic
 from cluster import wait_for
 
+AGENTS = "app.kubernetes.io/name=ktvpn-agent"
 
 def test_c11_twenty_times(ktvpn_up, cluster):
     machine_before, cluster_before = machine.snapshot(), cluster.snapshot()
@@ -43,19 +46,58 @@ def test_k6_terminal_closed(ktvpn_up, cluster):
     assert up.wait() == 0
 
 
-def test_k1_killed(ktvpn_up, cluster):
-    """The Job ends by the agent's idle exit; here its SIGTERM stands for the 300 s of that. Then the TTL removes the rest."""
+def test_k7_second_ctrl_c(cluster):
+    """The API server does not answer, so leaving would take its time: the second Ctrl-C leaves at once, and what it names removes the rest."""
     before = machine.snapshot()
     up = machine.Up("-n", "ems", kubeconfig=cluster.kubeconfig).wait_connected()
+    with cluster.world_rule("drop"):
+        up.send(signal.SIGINT)
+        wait_for(lambda: "leaving" in up.output(), 2, "it leaves")
+        assert up.process.poll() is None
+        began = time.monotonic()
+        up.send(signal.SIGINT)
+        assert up.wait(3) == 130
+        assert time.monotonic() - began < 1
+    wait_for(lambda: not machine.differences(before, machine.snapshot()) or None, 1, "the machine as before")
+    assert "stays" in up.output()
+    command = re.search(r"`kubectl ([^`]*)`", up.output()).group(1)
+    assert cluster.pods("ems", AGENTS)
+    cluster.kc(*command.split())
+
+
+IDLE_IMAGE = "localhost/ktvpn-agent-test:idle"
+
+
+@pytest.fixture
+def impatient_agent(cluster, tmp_path):
+    """The agent as an image that leaves after 3 s without a client instead of 300 s."""
+    images.make(tmp_path / "image.tar", IDLE_IMAGE, ["/ktvpn-agent", "--idle", "3s"])
+    cluster.ctr("images", "import", str(tmp_path / "image.tar"))
+    yield IDLE_IMAGE
+    cluster.ctr("images", "rm", IDLE_IMAGE)
+
+
+def test_k1_killed(ktvpn_up, cluster, impatient_agent):
+    """The agent ends by itself when nobody comes, so the Job is complete, and its TTL removes the rest."""
+    before = machine.snapshot()
+    up = machine.Up("-n", "ems", "--agent-image", impatient_agent, kubeconfig=cluster.kubeconfig).wait_connected()
     agent = up.status()["agent"]["pod"]
+    time.sleep(5)  # longer than its patience: it has a client
+    assert up.status()["state"] == "connected"
     up.process.kill()
     up.process.wait()
     wait_for(lambda: not [d for d in machine.differences(before, machine.snapshot()) if not d.startswith("runtime folder")], 1, "the machine as before")
     check_owned(cluster, agent)
-    cluster.stop_container(agent)
-    wait_for(lambda: not cluster.pods("ems", "app.kubernetes.io/name=ktvpn-agent"), 80, "the TTL's end", every=0.5)
+    wait_for(lambda: has_completed(cluster), 20, "the agent's own end", every=0.2)
+    wait_for(lambda: not cluster.pods("ems", AGENTS), 80, "the TTL's end", every=0.5)
     with ktvpn_up():  # takes over lock and socket of the dead one
         assert traffic.get("dashboard-api")[0] == 200
+
+
+def has_completed(cluster):
+    """By exit code 0, not by a deadline."""
+    jobs = cluster.get("/apis/batch/v1/namespaces/ems/jobs")["items"]
+    return [c for c in jobs[0]["status"].get("conditions", []) if c["type"] == "Complete" and c["status"] == "True"]
 
 
 def check_owned(cluster, agent):
