@@ -97,10 +97,10 @@ class Agent(Program):
     """The agent, as in a pod: not root, no capability, nothing but its binary."""
     UID = "65532"
 
-    def __init__(self, space, *options, resolv_conf=None):
+    def __init__(self, space, *options, resolv_conf=None, path=None, env=None):
         argv = [*space.inside, "setpriv", f"--reuid={self.UID}", f"--regid={self.UID}", "--clear-groups",
-                "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", agent_path(), "--listen", "127.0.0.1:4789"]
-        super().__init__(argv + (["--resolv-conf", resolv_conf] if resolv_conf else []) + list(options), env={})
+                "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", path or agent_path(), "--listen", "127.0.0.1:4789"]
+        super().__init__(argv + (["--resolv-conf", resolv_conf] if resolv_conf else []) + list(options), env=env or {})
         words = self.wait_line("ktvpn-agent ").split()
         assert words[2] == "key", self.log
         self.key = words[3]
@@ -109,10 +109,10 @@ class Agent(Program):
 class Client(Program):
     """`ktvpn up` in a namespace, with a resolv.conf of its own that only it and its children see."""
 
-    def __init__(self, space, *options, resolv_conf, name="net"):
+    def __init__(self, space, *options, resolv_conf, name="net", env=None):
         self.space, self.name = space, name
         self.folder = tempfile.mkdtemp(prefix="ktvpn-test-")
-        self.env = {**os.environ, "XDG_RUNTIME_DIR": self.folder, "LC_ALL": "C"}
+        self.env = {**os.environ, "XDG_RUNTIME_DIR": self.folder, "LC_ALL": "C", **(env or {})}
         mount = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
         super().__init__([*space.inside, "unshare", "--mount", "sh", "-c", mount, resolv_conf,
                           KTVPN, "up", "--name", name, *options], env=self.env)
