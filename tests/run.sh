@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 
 PARTS="build check unit net fuzz e2e"
 TAIL=60 # lines of a log that are shown
-declare -A LIMIT=([build]=900 [check]=480 [unit]=600 [net]=1200 [fuzz]=1200 [e2e]=2400) # seconds
+declare -A LIMIT=([build]=900 [check]=480 [unit]=600 [net]=1200 [fuzz]=1200 [e2e]=4200) # seconds
 
 build_part() {
     local preset

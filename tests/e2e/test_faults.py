@@ -2,17 +2,20 @@
 
 Flows of Flows(...) carry counted streams all the while; leaving the `with` fails if a byte is missing or wrong."""
 
+import contextlib
 import os
 import signal
+import socket
+import struct
 import subprocess
 import time
+from pathlib import Path
 
 import machine
 import pytest
 import traffic
 from cluster import REPO, network_of, wait_for
 from flows import Flows, fill, reset_reason
-from pathlib import Path
 
 AGENTS = "app.kubernetes.io/name=ktvpn-agent"
 MEMORY_MAX = 24 << 20  # what a fault may cost client or agent
@@ -202,4 +205,66 @@ def test_agent_stopped_for_20_s(joined, cluster):
         before = flows.got()
         wait_for(has_answer(host, 80), 10, "a GET")
         wait_for(lambda: flows.have_all_moved(before), 30, "the flows go on")
+    assert joined.status()["state"] == "connected"
+
+
+# Its own users.
+
+def syns(source, targets, count):
+    """SYN segments with their IP headers, each to another address and port."""
+    made, source = [], socket.inet_aton(source)
+    for i in range(count):
+        target = socket.inet_aton(targets[i % len(targets)])
+        head = struct.pack(">HHIIBBHHH", 1024 + i % 60000, 20000 + i // 60000 * 7919 + i % 9973, i, 0, 0x50, 2, 64240, 0, 0)
+        sum_ = traffic.checksum(source + target + struct.pack(">BBH", 0, 6, len(head)) + head)
+        made.append((struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40, 0, 0, 64, 6, 0, source, target) + head[:16] + struct.pack(">HH", sum_, 0),
+                     socket.inet_ntoa(target)))
+    return made
+
+
+def scan(packets, per_second):
+    """Sends at that rate; how long it took."""
+    began = time.monotonic()
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as s:
+        for i, (packet, target) in enumerate(packets):
+            s.sendto(packet, (target, 0))
+            if i % 100 == 99:
+                time.sleep(max(0, began + i / per_second - time.monotonic()))
+    return time.monotonic() - began
+
+
+@contextlib.contextmanager
+def swallowing(cluster, address):
+    """The node drops what goes there, without a word."""
+    with network_of(cluster.node):
+        subprocess.run(["nft", "-f", "-"], check=True, text=True, input=f"""
+            table ip silence {{
+                chain in {{
+                    type filter hook prerouting priority -300
+                    ip daddr {address} drop
+                }}
+            }}""")
+    try:
+        yield
+    finally:
+        with network_of(cluster.node):
+            subprocess.run(["nft", "delete", "table", "ip", "silence"], check=True)
+
+
+def test_scan_of_10000_syn_a_second(joined, cluster):
+    """A free address, one that never answers, and a pod's closed ports: others go on, memory is bounded, and
+    the table is as empty as before when connect() has given up."""
+    host, costs = cluster.service_ip(), Costs(cluster, joined)
+    own = next(a for a in joined.status()["addresses"] if ":" not in a).split("/")[0]
+    pod = cluster.pod_ip()
+    free, silent = pod.rsplit(".", 1)[0] + ".249", pod.rsplit(".", 1)[0] + ".250"
+    packets = syns(own, [pod, free, free, silent], 50000)
+    before = descriptors(costs.pids["agent"])
+    with swallowing(cluster, silent), Flows(host, 20) as flows:
+        assert scan(packets, 10000) < 15
+        moved = flows.got()
+        wait_for(has_answer(host, 80, 5), 20, "a new GET")
+        wait_for(lambda: flows.have_all_moved(moved), 30, "the others go on")
+        costs.assert_bounded(64 << 20)
+        wait_for(lambda: descriptors(costs.pids["agent"]) <= before + 25, 180, "an empty table", every=0.5)
     assert joined.status()["state"] == "connected"
