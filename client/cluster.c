@@ -85,7 +85,8 @@ static const struct error *refusal(struct cluster *cluster)
 
 static void answered(struct cluster *cluster, const struct error *error)
 {
-    if (error != NULL && !cluster->has_error) {
+    /* After a 401 the server closes the connection, and others of it break: the 401 says more. */
+    if (error != NULL && (!cluster->has_error || error->code == EXIT_CODE_UNAUTHORIZED)) {
         cluster->error = *error;
         cluster->has_error = true;
     }

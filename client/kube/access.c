@@ -47,7 +47,7 @@ static void on_review(void *context, const struct api_response *response)
     question->request = NULL;
     if (response->status / 100 == 2)
         question->need->is_granted = json_path_is_true(response->json, "status.allowed");
-    else if (!access->has_error) {
+    else if (!access->has_error || response->error.code == EXIT_CODE_UNAUTHORIZED) {
         access->error = response->error;
         access->has_error = true;
     }

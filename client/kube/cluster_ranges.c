@@ -317,7 +317,7 @@ static void answered(struct cluster_ranges_search *search, enum question questio
     bool is_answer = response->status / 100 == 2 || (is_dry_run(question) && response->status == 422);
     if (response->status != 0 && response->status != 401)
         search->was_answered = true;
-    else
+    else if (search->error.code != EXIT_CODE_UNAUTHORIZED) /* which breaks other connections */
         search->error = response->error;
     if (is_answer && read_answer(question, &search->answer[question], response) != 0)
         cidr_set_init(&search->answer[question]);
