@@ -1,6 +1,7 @@
 /* The owner's side of a netstack, packet by packet, without a kernel: what is dropped, refused and counted, and its
  * life. */
 #include "netstack/netstack.h"
+#include "netstack/ip_head.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -83,7 +84,7 @@ static int teardown(void **state)
     return rc;
 }
 
-static size_t ip_head(uint8_t *out, uint32_t from, uint32_t to, uint8_t protocol, size_t body)
+static size_t put_ip(uint8_t *out, uint32_t from, uint32_t to, uint8_t protocol, size_t body)
 {
     struct cursor cursor = cursor_writer(out, 20);
     cursor_put_u16(&cursor, 0x4500);
@@ -100,7 +101,7 @@ static size_t ip_head(uint8_t *out, uint32_t from, uint32_t to, uint8_t protocol
 static void input_tcp(struct owner *owner, uint32_t from, uint32_t to, uint8_t flags, uint32_t acknowledge)
 {
     uint8_t packet[40];
-    size_t size = ip_head(packet, from, to, PACKET_TCP, 20);
+    size_t size = put_ip(packet, from, to, PACKET_TCP, 20);
     struct cursor cursor = cursor_writer(packet, sizeof packet);
     cursor_seek(&cursor, 20);
     cursor_put_u16(&cursor, 40000);
@@ -145,17 +146,48 @@ static void test_martians(void **state)
     assert_int_equal(owner->outputs + owner->routes, 0);
 }
 
+/* Each kind is counted by itself. */
+static void test_kinds_of_drops(void **state)
+{
+    static const struct {
+        const char *target;
+        enum netstack_drop drop;
+    } cases[] = {{"0.1.2.3", NETSTACK_DROP_UNSPECIFIED},   {"127.0.0.1", NETSTACK_DROP_LOOPBACK},
+                 {"224.0.0.251", NETSTACK_DROP_MULTICAST}, {"255.255.255.255", NETSTACK_DROP_BROADCAST},
+                 {"::", NETSTACK_DROP_UNSPECIFIED},        {"::ffff:10.0.0.1", NETSTACK_DROP_UNSPECIFIED},
+                 {"::1", NETSTACK_DROP_LOOPBACK},          {"fe80::1", NETSTACK_DROP_LINK_LOCAL},
+                 {"ff02::16", NETSTACK_DROP_MULTICAST},    {"10.0.0.1", NETSTACK_DROP_PROTOCOL},
+                 {"fd00:10::1", NETSTACK_DROP_PROTOCOL}};
+    struct owner *owner = *state;
+    for (size_t i = 0; i < KT_ARRAY_LEN(cases); i++) {
+        uint8_t packet[64] = {0};
+        struct netstack_stats before, after;
+        struct ip_head head = {.protocol = 47, .body_size = 8};
+        struct cursor cursor = cursor_writer(packet, sizeof packet);
+        assert_int_equal(address_parse(&head.target, cases[i].target), 0);
+        assert_int_equal(
+            address_parse(&head.source, head.target.family == ADDRESS_V6 ? "fd6b:7476:706e::5" : "198.18.0.5"), 0);
+        ip_head_put(&cursor, &head);
+        netstack_stats(owner->netstack, &before);
+        netstack_input(owner->netstack, packet, cursor.at + 8);
+        netstack_stats(owner->netstack, &after);
+        for (int drop = 0; drop < NETSTACK_DROPS; drop++)
+            assert_int_equal(after.drops[drop] - before.drops[drop], (int)cases[i].drop == drop);
+    }
+    assert_int_equal(owner->outputs + owner->routes, 0);
+}
+
 static void test_malformed(void **state)
 {
     struct owner *owner = *state;
     uint8_t packet[64] = {0};
     for (size_t size = 0; size < 40; size++) { /* a header that promises more than there is, or too little */
-        (void)ip_head(packet, CLIENT, TARGET, PACKET_TCP, 20);
+        (void)put_ip(packet, CLIENT, TARGET, PACKET_TCP, 20);
         netstack_input(owner->netstack, packet, size);
     }
     packet[0] = 0x60; /* to :: */
     netstack_input(owner->netstack, packet, sizeof packet);
-    (void)ip_head(packet, CLIENT, TARGET, 47, 20);
+    (void)put_ip(packet, CLIENT, TARGET, 47, 20);
     netstack_input(owner->netstack, packet, 40);
     netstack_input_done(owner->netstack);
     assert_int_equal(dropped(owner), 42);
@@ -319,6 +351,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_martians, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_kinds_of_drops, setup, teardown),
         cmocka_unit_test_setup_teardown(test_malformed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refuse, setup, teardown),
         cmocka_unit_test_setup_teardown(test_drop, setup, teardown),
