@@ -105,17 +105,13 @@ static void on_tunnel_closed(void *context)
  * pod of a Job has the Job's name and five letters. */
 static void name_what_stays(const struct up *up)
 {
-    const char *space = up->who.name_space, *end = strrchr(up->agent.pod, '-');
-    if (!up->may_stay)
-        return;
-    if (end != NULL)
-        log_warning("left at once: the agent's Job in namespace %s stays for a few minutes and then removes itself; "
-                    "`kubectl -n %s delete job %.*s` removes it now",
-                    space, space, (int)(end - up->agent.pod), up->agent.pod);
-    else
-        log_warning("left at once: the agent's Job in namespace %s stays for a few minutes and then removes itself; "
-                    "`kubectl -n %s get jobs -l app.kubernetes.io/managed-by=ktvpn` lists it and those of others",
-                    space, space);
+    static const char what[] = "left at once: the agent's Job in namespace %s stays for a few minutes and then removes "
+                               "itself; `kubectl -n %s %s%.*s` %s";
+    const char *space = up->who.name_space, *pod = up->agent.pod, *end = strrchr(pod, '-');
+    if (up->may_stay && end != NULL)
+        log_warning(what, space, space, "delete job ", (int)(end - pod), pod, "removes it now");
+    else if (up->may_stay)
+        log_warning(what, space, space, "get jobs", 0, "", "lists it and those of others");
 }
 
 static void on_cut(void *context, bool is_wanted)
