@@ -100,13 +100,22 @@ static void set_timer(struct api *api)
         (void)uv_timer_start(&api->timer, on_due, due > now ? due - now : 0, 0);
 }
 
+/* After a 401 the API server closes the connection, which cuts the bodies of those on it: the head says all. */
+static bool has_answer(const struct api_request *request)
+{
+    long status = 0;
+    if (request->easy != NULL)
+        (void)curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+    return request->code == CURLE_OK || (request->code == CURLE_PARTIAL_FILE && status == 401);
+}
+
 /* True: what came is not to be told. */
 static bool try_again(struct api_request *request)
 {
     struct api *api = request->api;
     long status = 0;
     curl_off_t after_s = 0;
-    if (request->easy == NULL || request->code != CURLE_OK)
+    if (request->easy == NULL || !has_answer(request))
         return false;
     (void)curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
     (void)curl_easy_getinfo(request->easy, CURLINFO_RETRY_AFTER, &after_s);
@@ -156,7 +165,7 @@ static void finish(struct api_request *request)
     struct cJSON *json = NULL;
     if (try_again(request))
         return;
-    if (request->code != CURLE_OK || request->has_error) {
+    if (!has_answer(request) || request->has_error) {
         fill_failure(request, &response);
     } else {
         long status = 0;
