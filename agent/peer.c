@@ -102,6 +102,7 @@ static int accepted_record(struct peer *peer, const struct carrier_record *recor
         return on_use_record(peer, record);
     case WIRE_ECHO_REQUEST: /* the carrier's own */
     case WIRE_ECHO_REPLY:
+    case WIRE_ACK:
     case WIRE_REKEY_INIT:
     case WIRE_REKEY_RESP:
     case WIRE_REKEY_DONE:

@@ -16,13 +16,16 @@
 
 #include "common/buffer.h"
 #include "common/cursor.h"
+#include "common/flight.h"
 #include "common/mem.h"
 
 #define PROLOGUE_SIZE (WIRE_HELLO_SIZE + WIRE_INIT_HEAD_SIZE)
 #define INIT_SIZE (WIRE_INIT_HEAD_SIZE + WIRE_NOISE_INIT_SIZE)
 #define ECHO_SIZE 8
-#define PROBE_MS 250   /* at most one probe in this time */
-#define REKEY_ROOM 256 /* of WIRE_TX_RESERVE: REKEY_INIT, the largest, has 134 bytes */
+#define ACK_SIZE 8
+#define SMALL_BODY 4096 /* a packet up to that passes a carrier that is full of larger ones */
+#define PROBE_MS 250    /* at most one probe in this time */
+#define REKEY_ROOM 256  /* of WIRE_TX_RESERVE: REKEY_INIT, the largest, has 134 bytes */
 
 _Static_assert(WIRE_NOISE_INIT_SIZE == NOISE_INIT_SIZE && WIRE_NOISE_RESP_SIZE == NOISE_RESP_SIZE &&
                    WIRE_TAG_MAX == NOISE_TAG_MAX,
@@ -38,7 +41,10 @@ struct carrier_private {
     struct noise_cipher tx_cipher, rx_cipher, next_rx_cipher;
     bool is_rekeying, has_next_rx, has_received, echo_is_out;
     uint32_t own_features;
+    uint64_t asked_ms; /* HELLO (agent) or INIT (client) was sealed */
     uint64_t started_ms, received_ms, key_ms, echo_ms, echo_token;
+    struct flight flight;
+    uint64_t opened, told; /* bytes of records; told to the other side */
     struct buffer rx, tx;
     uint8_t rx_data[WIRE_RX_SIZE], tx_data[WIRE_TX_SIZE];
 };
@@ -66,7 +72,7 @@ int carrier_init(struct carrier *carrier, const struct noise_keypair *keys, cons
     carrier->private = p;
     p->keys = *keys;
     p->own_features = noise_has_aegis() ? features : features & ~WIRE_FEATURE_AEGIS256;
-    p->started_ms = p->received_ms = now_ms;
+    p->started_ms = p->received_ms = p->asked_ms = now_ms;
     p->rx = (struct buffer){.data = p->rx_data, .capacity = sizeof p->rx_data};
     p->tx = (struct buffer){.data = p->tx_data, .capacity = sizeof p->tx_data};
     if (agent != NULL) {
@@ -122,10 +128,11 @@ static void became_open(struct carrier *carrier, uint64_t now_ms)
     else
         split(carrier, &p->rx_cipher, &p->tx_cipher);
     p->key_ms = p->echo_ms = now_ms;
+    flight_init(&p->flight, now_ms - p->asked_ms, now_ms);
     carrier->state = CARRIER_OPEN;
 }
 
-static int client_on_hello(struct carrier *carrier)
+static int client_on_hello(struct carrier *carrier, uint64_t now_ms)
 {
     struct carrier_private *p = carrier->private;
     const uint8_t *in = buffer_take(&p->rx, WIRE_HELLO_SIZE);
@@ -146,6 +153,7 @@ static int client_on_hello(struct carrier *carrier)
     if (rc != 0)
         return rc;
     buffer_put(&p->tx, init, sizeof init);
+    p->asked_ms = now_ms;
     carrier->state = CARRIER_HANDSHAKE;
     return 1;
 }
@@ -193,7 +201,7 @@ static int agent_on_init(struct carrier *carrier, uint64_t now_ms)
 static size_t reserve_of(enum wire_type type)
 {
     bool is_rekey = type == WIRE_REKEY_INIT || type == WIRE_REKEY_RESP || type == WIRE_REKEY_DONE;
-    bool is_echo = type == WIRE_ECHO_REQUEST || type == WIRE_ECHO_REPLY;
+    bool is_echo = type == WIRE_ECHO_REQUEST || type == WIRE_ECHO_REPLY || type == WIRE_ACK;
     return is_rekey ? 0 : is_echo ? REKEY_ROOM : WIRE_TX_RESERVE;
 }
 
@@ -213,6 +221,7 @@ static int append(struct carrier *carrier, enum wire_type type, const struct car
         cursor_put_bytes(&cursor, parts[i].data, parts[i].size);
     noise_seal(&p->tx_cipher, out + WIRE_SIZE_SIZE, out + WIRE_SIZE_SIZE, plain);
     p->tx.end += WIRE_SIZE_SIZE + sealed;
+    flight_sealed(&p->flight, WIRE_SIZE_SIZE + sealed);
     carrier->records_out++;
     return 0;
 }
@@ -221,6 +230,13 @@ static int append_one(struct carrier *carrier, enum wire_type type, const void *
 {
     struct carrier_part part = {body, size};
     return append(carrier, type, &part, 1, size);
+}
+
+static bool has_room(const struct carrier *carrier, bool is_small)
+{
+    const struct carrier_private *p = carrier->private;
+    size_t most = WIRE_TX_LOW + (is_small ? WIRE_RECORD_MAX + WIRE_TX_SMALL - SMALL_BODY : 0);
+    return carrier->state == CARRIER_OPEN && buffer_size(&p->tx) < most && flight_has_room(&p->flight, is_small);
 }
 
 int carrier_seal(struct carrier *carrier, enum wire_type type, const struct carrier_part *parts, int count)
@@ -232,14 +248,16 @@ int carrier_seal(struct carrier *carrier, enum wire_type type, const struct carr
         body += parts[i].size;
     if (body > WIRE_BODY_MAX)
         return -EMSGSIZE;
-    if (type == WIRE_PACKET && !carrier_has_room(carrier))
+    if (type == WIRE_PACKET && !has_room(carrier, body <= SMALL_BODY)) {
+        flight_refused(&carrier->private->flight);
         return -ENOBUFS;
+    }
     return append(carrier, type, parts, count, body);
 }
 
 bool carrier_has_room(const struct carrier *carrier)
 {
-    return carrier->state == CARRIER_OPEN && buffer_size(&carrier->private->tx) < WIRE_TX_LOW;
+    return has_room(carrier, false);
 }
 
 const uint8_t *carrier_tx(const struct carrier *carrier, size_t *size)
@@ -247,6 +265,11 @@ const uint8_t *carrier_tx(const struct carrier *carrier, size_t *size)
     const struct buffer *tx = &carrier->private->tx;
     *size = buffer_size(tx);
     return *size == 0 ? NULL : tx->data + tx->start;
+}
+
+void carrier_flushing(struct carrier *carrier, uint64_t now_ms)
+{
+    flight_written(&carrier->private->flight, now_ms);
 }
 
 void carrier_sent(struct carrier *carrier, size_t size)
@@ -268,6 +291,24 @@ static int on_echo_reply(struct carrier *carrier, const struct carrier_record *r
     uint64_t sample_us = KT_MAX((now_ms - p->echo_ms) * 1000, 1);
     carrier->rtt_us = carrier->rtt_us == 0 ? sample_us : (7 * carrier->rtt_us + sample_us) / 8;
     return 0;
+}
+
+static int on_ack(struct carrier *carrier, const struct carrier_record *record, uint64_t now_ms)
+{
+    struct cursor cursor = cursor_reader(record->body, record->size);
+    uint64_t total = cursor_u64(&cursor);
+    return cursor_done(&cursor) ? flight_acked(&carrier->private->flight, total, now_ms) : -EPROTO;
+}
+
+/* Tells the other side what was opened. */
+static void send_ack(struct carrier *carrier)
+{
+    struct carrier_private *p = carrier->private;
+    uint8_t body[ACK_SIZE];
+    struct cursor cursor = cursor_writer(body, sizeof body);
+    cursor_put_u64(&cursor, p->opened);
+    if (append_one(carrier, WIRE_ACK, body, sizeof body) == 0)
+        p->told = p->opened;
 }
 
 static int start_rekey(struct carrier *carrier)
@@ -342,6 +383,8 @@ static int handle(struct carrier *carrier, const struct carrier_record *record, 
         return 0;
     case WIRE_ECHO_REPLY:
         return on_echo_reply(carrier, record, now_ms);
+    case WIRE_ACK:
+        return on_ack(carrier, record, now_ms);
     case WIRE_REKEY_INIT:
         return agent_on_rekey(carrier, record);
     case WIRE_REKEY_RESP:
@@ -386,6 +429,7 @@ static int open_record(struct carrier *carrier, struct carrier_record *record)
     *record = (struct carrier_record){
         .type = (enum wire_type)(head >> 24), .body = plain + WIRE_HEAD_SIZE, .size = sealed - overhead};
     carrier->records_in++;
+    p->opened += WIRE_SIZE_SIZE + sealed;
     return 1;
 }
 
@@ -395,7 +439,7 @@ static int step(struct carrier *carrier, uint64_t now_ms, struct carrier_record 
     int rc = 0;
     switch (carrier->state) {
     case CARRIER_HELLO:
-        rc = carrier->is_client ? client_on_hello(carrier) : agent_on_init(carrier, now_ms);
+        rc = carrier->is_client ? client_on_hello(carrier, now_ms) : agent_on_init(carrier, now_ms);
         return rc == 1 ? 2 : rc;
     case CARRIER_HANDSHAKE:
         rc = client_on_resp(carrier, now_ms);
@@ -422,6 +466,8 @@ int carrier_next(struct carrier *carrier, uint64_t now_ms, struct carrier_record
     int rc = 2;
     while (rc == 2)
         rc = step(carrier, now_ms, record);
+    if (rc == 0 && carrier->state == CARRIER_OPEN && p->opened - p->told >= FLIGHT_ACK_BYTES)
+        send_ack(carrier);
     return rc < 0 ? fail(carrier, rc) : rc;
 }
 

@@ -62,14 +62,17 @@ void carrier_received(struct carrier *carrier, size_t size);
 KT_MUST_USE int carrier_next(struct carrier *carrier, uint64_t now_ms, struct carrier_record *record);
 
 /* Seals one record of up to `count` parts. -ENOTCONN before OPEN; -EMSGSIZE above WIRE_BODY_MAX; -ENOBUFS when tx is
- * above WIRE_TX_LOW (PACKET) or full (others): nothing was taken. */
+ * above WIRE_TX_LOW or too much is under way (PACKET; a small one has a reserve), or tx is full (others): nothing was
+ * taken. */
 KT_MUST_USE int carrier_seal(struct carrier *carrier, enum wire_type type, const struct carrier_part *parts, int count);
-/* Would carrier_seal() of a packet fit? */
+/* Would carrier_seal() of a packet of any size fit? */
 bool carrier_has_room(const struct carrier *carrier);
 
 /* What waits to be written; NULL and 0 when nothing does. */
 const uint8_t *carrier_tx(const struct carrier *carrier, size_t *size);
 void carrier_sent(struct carrier *carrier, size_t size);
+/* What was sealed is about to be written: how long it takes to the other side is measured from here. */
+void carrier_flushing(struct carrier *carrier, uint64_t now_ms);
 
 /* Sends the echo and starts the rekey when their time has come (client). -ETIMEDOUT: handshake too slow, peer silent,
  * or key too old: the carrier is CLOSED. */

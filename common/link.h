@@ -1,19 +1,21 @@
 /* A link: the carriers of one session, and the packets that wait for them.
  *
  * A packet goes to the carrier that its flow's hash picks, so that a flow stays in order. What finds no room waits in a
- * bounded queue, in order; when that is full the caller is told, stops reading its source, and goes on when
- * link_has_room(). Carriers come and go; the queue stays. The link never opens, closes or frees a carrier. */
+ * bounded queue, which is fair to flows and skips those whose carrier is full; when the queue is full the caller is
+ * told, stops reading its source, and goes on when link_has_room(). Carriers come and go; the queue stays. The link
+ * never opens, closes or frees a carrier. */
 #ifndef KTVPN_COMMON_LINK_H
 #define KTVPN_COMMON_LINK_H
 
 #include "common/carrier.h"
+#include "common/fair_queue.h"
 
 struct link {
     struct carrier *carrier[WIRE_CARRIERS_MAX];
     size_t carriers;
     uint64_t down_since_ms; /* valid while carriers == 0 */
     uint64_t packets_queued, packets_sent;
-    struct link_queue *queue; /* NULL when made with queue_bytes 0 */
+    struct fair_queue *queue; /* NULL when made with queue_bytes 0 */
 };
 
 /* queue_bytes 0: no queue; what finds no room is refused at once (the agent: lwIP keeps its segments itself). */

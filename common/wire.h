@@ -67,11 +67,13 @@
 #define WIRE_SLOTS_MAX 4          /* ... in use: the others are on their way in or out */
 #define WIRE_RX_SIZE (256 * 1024) /* receive buffer of a carrier */
 #define WIRE_TX_LOW (64 * 1024)   /* sealed and unsent bytes below which packets are sealed */
+#define WIRE_TX_SMALL (24 * 1024) /* of tx, above WIRE_TX_LOW and a record: for small packets */
 #define WIRE_TX_RESERVE 1280      /* of tx: only for echoes and rekeys, so that a full carrier stays alive */
-#define WIRE_TX_SIZE \
-    (WIRE_TX_LOW + 2 * (WIRE_SIZE_SIZE + WIRE_RECORD_MAX) + WIRE_TX_RESERVE) /* a packet and a control above it */
-#define WIRE_QUEUE_SIZE (4 * 1024 * 1024)                                    /* packets that wait in a link, bytes */
-#define WIRE_SESSIONS_MAX 256                                                /* of one agent */
+#define WIRE_TX_SIZE                                                        \
+    (WIRE_TX_LOW + 2 * (WIRE_SIZE_SIZE + WIRE_RECORD_MAX) + WIRE_TX_SMALL + \
+     WIRE_TX_RESERVE)                     /* a packet and a control above it */
+#define WIRE_QUEUE_SIZE (4 * 1024 * 1024) /* packets that wait in a link, bytes */
+#define WIRE_SESSIONS_MAX 256             /* of one agent */
 
 enum wire_type {
     WIRE_PACKET = 1,       /* an IP packet */
@@ -87,6 +89,7 @@ enum wire_type {
     WIRE_DNS_QUERY = 11,   /* id u32, a DNS message: the agent asks the cluster's name server */
     WIRE_DNS_ANSWER = 12,  /* id u32, a DNS message; empty when no server answered */
     WIRE_USE = 13,         /* struct wire_use */
+    WIRE_ACK = 14, /* total u64: bytes of records, with their sizes, that were opened so far (common/flight.h) */
 };
 
 /* Feature bits of HELLO (what the agent can) and INIT (what the client wants of it). */

@@ -97,6 +97,7 @@ static void write_out(struct pump *pump)
         pump->is_full = true;
     size_t size;
     const uint8_t *data;
+    carrier_flushing(pump->carrier, now(pump));
     while (!pump->is_blocked && pump->error == 0 && (data = carrier_tx(pump->carrier, &size)) != NULL) {
         ssize_t n = stream_write(pump->stream, data, size);
         if (n > 0)

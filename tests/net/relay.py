@@ -1,6 +1,8 @@
 """A TCP relay in user space, which does to the client's carrier what networks do.
 
     relay.delay(0.02)    bytes wait that long, each way
+    relay.limit(25e6, q) so many bytes a second, each way, for all connections together; at most q bytes queue for it
+    relay.lose(0.001)    of so many packets of 1448 bytes: their connection's direction stands still for a round trip
     relay.stall()        a black hole: nothing is passed on, new connections hang; go() ends it
     relay.cut()          every connection is closed at once; reset() does it with RST, cut_one() and
                          reset_one() do it to the oldest
@@ -8,6 +10,7 @@
 """
 import collections
 import contextlib
+import random
 import selectors
 import socket
 import struct
@@ -16,6 +19,14 @@ import time
 
 BLOCK = 256 * 1024
 BUFFER_MAX = 1024 * 1024
+RATE_BLOCK = 8 * 1024  # of a connection at a time, so that those that share a link take turns
+
+
+class Way:
+    """One direction of the link that all connections share."""
+
+    def __init__(self):
+        self.free_at = 0.0  # when the last byte that queues has left
 
 
 def linger(sock):
@@ -27,8 +38,9 @@ def linger(sock):
 class Pipe:
     """One direction of one connection: what was read and is not yet written, with the time from when it may be."""
 
-    def __init__(self, source, target):
-        self.source, self.target = source, target
+    def __init__(self, source, target, is_out):
+        self.source, self.target, self.is_out = source, target, is_out
+        self.not_before = 0.0
         self.queue = collections.deque()
         self.size = 0
         self.ended = self.passed_end = False
@@ -44,6 +56,8 @@ class Relay(threading.Thread):
         self.pipes = {}     # socket -> the pipe that it is the source of
         self.waiting = []   # connections that came during a stall
         self.seconds = 0.0
+        self.rate, self.queue_max, self.loss = None, 256 * 1024, 0.0
+        self.ways = {True: Way(), False: Way()}  # from the client, to the client
         self.stalled = self.stopping = False
         self.connections = 0
         self.passed = 0
@@ -56,6 +70,14 @@ class Relay(threading.Thread):
     def delay(self, seconds):
         with self.lock:
             self.seconds = seconds
+
+    def limit(self, rate, queue_max=256 * 1024):
+        with self.lock:
+            self.rate, self.queue_max = rate, queue_max
+
+    def lose(self, share):
+        with self.lock:
+            self.loss = share
 
     def stall(self):
         with self.lock:
@@ -143,8 +165,8 @@ class Relay(threading.Thread):
         for sock in (client, server):
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.pipes[client] = Pipe(client, server)
-        self.pipes[server] = Pipe(server, client)
+        self.pipes[client] = Pipe(client, server, True)
+        self.pipes[server] = Pipe(server, client, False)
 
     def take_new(self):
         try:
@@ -159,7 +181,7 @@ class Relay(threading.Thread):
 
     def read(self, pipe):
         try:
-            data = pipe.source.recv(BLOCK)
+            data = pipe.source.recv(BLOCK if self.rate is None else RATE_BLOCK)
         except BlockingIOError:
             return
         except OSError:
@@ -168,8 +190,26 @@ class Relay(threading.Thread):
         if not data:
             pipe.ended = True
             return
-        pipe.queue.append((time.monotonic() + self.seconds, data))
+        pipe.queue.append((self.leaves(pipe, len(data)), data))
         pipe.size += len(data)
+
+    def leaves(self, pipe, size):
+        """When bytes that came now arrive at the other end."""
+        now = time.monotonic()
+        when = now + self.seconds
+        if self.rate is not None:
+            way = self.ways[pipe.is_out]
+            way.free_at = max(way.free_at, now) + size / self.rate
+            when = way.free_at + self.seconds
+        if self.loss and random.random() < 1 - (1 - self.loss) ** (size / 1448):
+            pipe.not_before = when + 2 * self.seconds
+        return max(when, pipe.not_before)
+
+    def is_full(self, pipe):
+        if self.rate is None:
+            return pipe.size >= BUFFER_MAX
+        queued = (self.ways[pipe.is_out].free_at - time.monotonic()) * self.rate
+        return queued >= self.queue_max or pipe.size >= 8 * BUFFER_MAX
 
     def write(self, pipe):
         now = time.monotonic()
@@ -203,7 +243,9 @@ class Relay(threading.Thread):
                 if self.listener:
                     wishes[self.listener] |= selectors.EVENT_READ
                 for pipe in () if self.stalled else self.pipes.values():
-                    if not pipe.ended and pipe.size < BUFFER_MAX:
+                    if not pipe.ended and self.is_full(pipe):
+                        timeout = min(timeout, 0.001) if self.rate else timeout
+                    elif not pipe.ended:
                         wishes[pipe.source] |= selectors.EVENT_READ
                     if self.due(pipe):
                         wishes[pipe.target] |= selectors.EVENT_WRITE

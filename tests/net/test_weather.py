@@ -212,6 +212,44 @@ def test_two_carriers_one_is_cut_again_and_again_during_eight_downloads(joined):
     wait_for("two carriers again", lambda: carriers(joined) == [0, 1])
 
 
+def test_a_request_does_not_wait_behind_bulk(joined):
+    """Four downloads on a slow link whose hops would gladly hold megabytes, as a port-forward's do: what is under way
+    stays small (a second of it would be 5 MB), in both directions."""
+    joined.relay.delay(0.01)
+    joined.relay.limit(5e6, 64 * 1024)
+    wait_for("two carriers", lambda: carriers(joined) == [0, 1])
+    bulk = [connect(joined, services.SOURCE, timeout=30) for _ in range(4)]
+    for sock in bulk:
+        sock.sendall(b"1000000000 5\n")
+    stop = threading.Event()
+
+    def drink(sock):
+        try:
+            while not stop.is_set() and sock.recv(1 << 18):
+                pass
+        except OSError:
+            pass
+
+    threads = [threading.Thread(target=drink, args=(sock,), daemon=True) for sock in bulk]
+    for thread in threads:
+        thread.start()
+    time.sleep(2)
+    waits = []
+    for _ in range(4):  # new flows: not all on one carrier
+        with connect(joined, services.ECHO) as sock:
+            for _ in range(5):
+                started = time.monotonic()
+                sock.sendall(b"x" * 100)
+                assert services.read_exactly(sock, 100) == b"x" * 100
+                waits.append(time.monotonic() - started)
+    stop.set()
+    for sock in bulk:
+        sock.close()
+    for thread in threads:
+        thread.join(5)
+    assert sorted(waits)[len(waits) // 2] < 0.3, waits
+
+
 def test_one_carrier_when_asked_for_one(world):
     world.start_agent()
     world.start_relay()
