@@ -163,7 +163,13 @@ int helper_start(struct helper *helper, struct error *error)
         return error_set(error, EXIT_CODE_MACHINE, rc, "SUDO_UID or SUDO_GID in the environment is no number");
     if (!privilege_has_net_admin())
         return say_no_right(error);
+    struct resolved resolved;
+    if (resolved_start(&resolved) != 0) /* names will not resolve, and machine.h says why */
+        log_debug("helper: no process for systemd-resolved");
     rc = spawn(helper, &user);
+    helper->resolved = resolved;
+    if (rc != 0)
+        helper_stop(helper);
     if (rc != 0)
         return error_set(error, EXIT_CODE_MACHINE, rc, "cannot start the privileged helper: %s", strerror(-rc));
     rc = await_ready(helper, error);
@@ -189,6 +195,7 @@ void helper_stop(struct helper *helper)
             ;
         log_debug("helper %d: destroyed", helper->pid);
     }
+    resolved_stop(&helper->resolved);
     *helper = (struct helper){.fd = -1};
 }
 

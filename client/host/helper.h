@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "client/error.h"
+#include "client/host/resolved.h"
 #include "common/cidr.h"
 
 #define HELPER_DEVICE_MAX 16 /* IFNAMSIZ */
@@ -26,6 +27,7 @@
 struct helper {
     int fd; /* -1: not running */
     int pid;
+    struct resolved resolved; /* root's other child, where systemd-resolved needs one */
 };
 
 /* Forks the helper, makes the device (without addresses, and down) and drops the parent's privileges. On an error
