@@ -11,7 +11,7 @@
 struct datapath {
     struct tun *tun;
     struct tunnel *tunnel;
-    struct netstack *netstack; /* NULL: no name server is routed here */
+    struct netstack *netstack;
     struct datapath_server server[DATAPATH_SERVERS_MAX];
     size_t servers;
     uint16_t names_port;
@@ -94,6 +94,8 @@ static enum netstack_verdict on_netstack_route(void *context, const struct netst
     if (has_ports && flow->target_port == DNS_PORT) {
         route->address = address_v4(0x7f000001);
         route->port = datapath->names_port;
+    } else if (server->device[0] == '\0') {
+        return NETSTACK_REFUSE;
     } else {
         memcpy(route->device, server->device, sizeof route->device);
     }
@@ -111,11 +113,8 @@ int datapath_open(struct datapath **out, struct uv_loop_s *loop, struct tunnel *
         return -ENOMEM;
     *datapath = (struct datapath){
         .tunnel = tunnel, .names_port = options->names_port, .on_failed = on_failed, .context = context};
-    for (size_t i = 0; i < options->servers && i < DATAPATH_SERVERS_MAX; i++)
-        datapath->server[datapath->servers++] = options->server[i];
-    int rc = 0;
-    if (datapath->servers > 0)
-        rc = netstack_open(&datapath->netstack, loop, options->mtu, &netstack_ops, datapath);
+    datapath_set_servers(datapath, options->server, options->servers);
+    int rc = netstack_open(&datapath->netstack, loop, options->mtu, &netstack_ops, datapath);
     if (rc == 0)
         rc = tun_open(&datapath->tun, loop, options->tun_fd, options->mtu, &tun_ops, datapath);
     if (rc != 0) {
@@ -124,6 +123,13 @@ int datapath_open(struct datapath **out, struct uv_loop_s *loop, struct tunnel *
     }
     *out = datapath;
     return 0;
+}
+
+void datapath_set_servers(struct datapath *datapath, const struct datapath_server *server, size_t servers)
+{
+    datapath->servers = KT_MIN(servers, DATAPATH_SERVERS_MAX);
+    if (datapath->servers > 0)
+        memcpy(datapath->server, server, datapath->servers * sizeof *server);
 }
 
 static void on_netstack_closed(void *context)

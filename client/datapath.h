@@ -19,7 +19,7 @@
 
 struct datapath_server {
     struct address address;
-    char device[NETSTACK_DEVICE_MAX]; /* by which it was reached before */
+    char device[NETSTACK_DEVICE_MAX]; /* by which it was reached before; empty: nobody is there but us, at port 53 */
 };
 
 struct datapath_options {
@@ -37,6 +37,9 @@ KT_MUST_USE int datapath_open(struct datapath **out, struct uv_loop_s *loop, str
                               void *context);
 /* Memory goes later, on the loop. NULL is fine. */
 void datapath_close(struct datapath *datapath);
+
+/* From now on it is these; flows that are open stay. */
+void datapath_set_servers(struct datapath *datapath, const struct datapath_server *server, size_t servers);
 
 /* The tunnel's callbacks. */
 void datapath_on_packet(struct datapath *datapath, const uint8_t *packet, size_t size);

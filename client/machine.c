@@ -9,66 +9,16 @@
 #include "client/host/device.h"
 #include "client/host/link_watch.h"
 #include "client/host/ranges.h"
+#include "client/machine_names.h"
 #include "client/names_check.h"
 #include "client/options.h"
 #include "client/report.h"
 #include "common/log.h"
 #include "common/mem.h"
 
-#define RESOLV_CONF "/etc/resolv.conf"
-#define LOOPBACK "lo"
 #define RESTORES_MAX 3                 /* of a device that was set down, ... */
 #define RESTORES_MS 60000              /* ... each this soon after the one before */
 #define CLUSTER_DOMAIN "cluster.local" /* when the agent's search list does not tell */
-
-static bool has_server(const struct machine *machine, const struct address *address)
-{
-    for (size_t i = 0; i < machine->servers; i++) {
-        if (address_equal(&machine->server[i].address, address))
-            return true;
-    }
-    return false;
-}
-
-static bool is_other_ktvpn(const char *device)
-{
-    return strncmp(device, DEVICE_PREFIX, strlen(DEVICE_PREFIX)) == 0;
-}
-
-/* Only one can answer for a name server: who came first. Two clusters are mostly both "cluster.local", so no query
- * tells which one it means. */
-static void note_holder(struct machine *machine, const char *device)
-{
-    char name[NETWORK_ALIAS_MAX];
-    network_alias(name, device);
-    (void)snprintf(
-        machine->no_names, sizeof machine->no_names,
-        "cluster names do not resolve, use addresses: the ktvpn '%s' (device %s) answers this machine's name "
-        "server, for its own cluster",
-        name, device);
-}
-
-/* Name servers that can be routed: not those of this machine itself, which no route leads away from. */
-static void find_servers(struct machine *machine)
-{
-    (void)snprintf(machine->no_names, sizeof machine->no_names,
-                   "cluster names do not resolve, use addresses: the name servers of " RESOLV_CONF
-                   " are on loopback, or have routes of their own");
-    for (size_t i = 0; i < machine->resolvconf.servers && machine->servers < DATAPATH_SERVERS_MAX; i++) {
-        const struct address *address = &machine->resolvconf.server[i];
-        struct network_route egress;
-        if (address_is_loopback(address) || address_is_link_local(address) || has_server(machine, address) ||
-            network_egress(&egress, address) != 0 || strcmp(egress.device, LOOPBACK) == 0)
-            continue;
-        if (is_other_ktvpn(egress.device)) {
-            note_holder(machine, egress.device);
-            continue;
-        }
-        struct datapath_server *server = &machine->server[machine->servers++];
-        server->address = *address;
-        memcpy(server->device, egress.device, sizeof server->device);
-    }
-}
 
 const char *machine_device_of(void *context, const struct address *to)
 {
@@ -87,10 +37,10 @@ int machine_look(struct machine *machine, struct error *error)
     int rc = network_read(&machine->network, error);
     if (rc != 0)
         return rc;
-    rc = resolvconf_read(&machine->resolvconf, RESOLV_CONF);
+    rc = resolvconf_read(&machine->resolvconf, MACHINE_RESOLV_CONF);
     if (rc != 0)
-        return error_set(error, EXIT_CODE_MACHINE, rc, "cannot read %s: %s", RESOLV_CONF, strerror(-rc));
-    find_servers(machine);
+        return error_set(error, EXIT_CODE_MACHINE, rc, "cannot read %s: %s", MACHINE_RESOLV_CONF, strerror(-rc));
+    machine_names_find(machine);
     return 0;
 }
 
@@ -201,44 +151,6 @@ static void drop_v6_servers(struct machine *machine)
     machine->servers = kept;
 }
 
-static int on_ask_cluster(void *context, uint32_t id, const uint8_t *message, size_t size)
-{
-    struct machine *machine = context;
-    return tunnel_ask_dns(machine->tunnel, id, message, size);
-}
-
-static int open_names(struct machine *machine, const char *name_space)
-{
-    struct names_upstream upstream[DATAPATH_SERVERS_MAX];
-    for (size_t i = 0; i < machine->servers; i++) {
-        upstream[i] = (struct names_upstream){.address = machine->server[i].address};
-        memcpy(upstream[i].device, machine->server[i].device, sizeof upstream[i].device);
-    }
-    struct names_options options = {.cluster_domain = machine->cluster_domain,
-                                    .name_space = name_space,
-                                    .upstream = upstream,
-                                    .upstreams = machine->servers,
-                                    .ranges = &machine->ranges};
-    struct names_ops ops = {.ask_cluster = on_ask_cluster};
-    return names_open(&machine->names, machine->loop, &options, &ops, machine);
-}
-
-/* One that has a route of its own already (another VPN's) is left to it: names go the way they went. */
-static int add_server_routes(struct machine *machine, struct error *error)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < machine->servers; i++) {
-        struct cidr one = cidr_of_address(&machine->server[i].address);
-        int rc = helper_add_route(machine->helper, &one, error);
-        if (rc != 0 && rc != -EEXIST)
-            return rc;
-        if (rc == 0)
-            machine->server[kept++] = machine->server[i];
-    }
-    machine->servers = kept;
-    return 0;
-}
-
 /* The tunnel's own IPv6 address if the cluster's IPv6 or a name server's is to be routed, else none; without it the
  * ranges are dropped, so that nothing leads to an address that cannot answer. */
 static struct address choose_v6(struct machine *machine)
@@ -271,7 +183,7 @@ static int add_routes(struct machine *machine, struct error *error)
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < machine->ranges.count; i++)
         rc = helper_add_route(machine->helper, &machine->ranges.range[i], error);
-    return rc != 0 ? rc : add_server_routes(machine, error);
+    return rc != 0 ? rc : machine_names_route(machine, error);
 }
 
 /* After the device was set down: what is there still, or again, is fine. */
@@ -347,14 +259,17 @@ int machine_join(struct machine *machine, const struct machine_join *join, struc
     machine->tunnel = join->tunnel;
     (void)snprintf(machine->cluster_domain, sizeof machine->cluster_domain, "%s",
                    find_domain(tunnel_accept(machine->tunnel)));
-    int rc = open_names(machine, join->name_space);
+    int rc = machine_names_open(machine, join->name_space);
     if (rc != 0)
         return error_set(error, EXIT_CODE_MACHINE, rc, "cannot open the name server on 127.0.0.1: %s", strerror(-rc));
+    machine_names_add_own(machine);
     rc = open_device(machine, join->name, error);
     if (rc == 0)
         rc = open_datapath(machine, error);
     if (rc == 0)
         rc = add_routes(machine, error);
+    if (rc == 0)
+        machine_names_follow(machine, join->name_space);
     return rc != 0 ? rc : watch_device(machine, error);
 }
 
@@ -365,18 +280,27 @@ static void on_check_done(void *context, int result)
     machine->on_verified(machine->context, result);
 }
 
+int machine_check(struct machine *machine)
+{
+    char name[WIRE_DOMAIN_MAX + 32];
+    (void)snprintf(name, sizeof name, "kubernetes.default.svc.%s", machine->cluster_domain);
+    bool by_resolved = machine->link != NULL;
+    struct names_check_options options = {
+        .server = by_resolved ? machine->resolvconf.server[0] : machine->server[0].address, .name = name};
+    return names_check_start(&machine->check, machine->loop, &options, on_check_done, machine);
+}
+
 int machine_verify(struct machine *machine)
 {
     if (machine->servers == 0)
         return -ENOTSUP;
-    char name[WIRE_DOMAIN_MAX + 32];
-    (void)snprintf(name, sizeof name, "kubernetes.default.svc.%s", machine->cluster_domain);
-    struct names_check_options options = {.server = machine->server[0].address, .name = name};
-    return names_check_start(&machine->check, machine->loop, &options, on_check_done, machine);
+    machine->is_to_check = true;
+    return machine->is_setting_link ? 0 : machine_check(machine);
 }
 
 void machine_leave(struct machine *machine)
 {
+    machine_names_close(machine);
     names_check_close(machine->check);
     link_watch_close(machine->link_watch);
     datapath_close(machine->datapath);

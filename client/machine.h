@@ -17,10 +17,14 @@
 #include "client/tunnel.h"
 #include "common/resolvconf.h"
 
+#define MACHINE_RESOLV_CONF "/etc/resolv.conf"
+
+struct file_watch;
 struct link_watch;
 struct names_check;
 struct options;
 struct report;
+struct resolver_link;
 
 struct machine {
     struct uv_loop_s *loop;
@@ -39,9 +43,14 @@ struct machine {
     struct link_watch *link_watch;
     uint64_t restored_ms; /* the device was set down by somebody, and up again by us */
     unsigned restores;
+    bool is_resolved;           /* systemd-resolved is this machine's resolver */
+    struct resolver_link *link; /* its settings of the device */
+    bool is_setting_link, is_to_check;
+    struct file_watch *watch, *restart_watch; /* of resolv.conf; of systemd-resolved */
+    bool is_held;                             /* another ktvpn has the name server */
     char cluster_domain[WIRE_DOMAIN_MAX + 1];
-    char no_names[256]; /* with no name server: why, as a sentence */
-    int names_result;   /* of the live query: 0, 1 (not asked yet), or -errno */
+    char no_names[1024]; /* with no name server: why, as a sentence */
+    int names_result;    /* of the live query: 0, 1 (not asked yet), or -errno */
     void (*on_verified)(void *context, int result);
     void (*on_failed)(void *context, const struct error *error);
     void *context;
@@ -71,8 +80,10 @@ struct machine_join {
  * machine_leave(). */
 KT_MUST_USE int machine_join(struct machine *machine, const struct machine_join *join, struct error *error);
 /* Asks this machine's name server for a cluster name; on_verified gets 0, -ENOENT, -ETIMEDOUT ... later. -ENOTSUP: no
- * name server's queries pass through us, on_verified does not come. */
+ * name server's queries pass through us, on_verified does not come; machine->no_names says why. */
 KT_MUST_USE int machine_verify(struct machine *machine);
+/* Of machine_names.c: the query itself, once systemd-resolved knows the device. */
+KT_MUST_USE int machine_check(struct machine *machine);
 /* The device by which connections to `to` must go so that they do not enter the tunnel: of an address that is routed
  * into it for its port 53. NULL: any. `machine` is a struct machine, after machine_look(). */
 const char *machine_device_of(void *machine, const struct address *to);

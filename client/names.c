@@ -400,6 +400,27 @@ static void on_timer(uv_timer_t *timer)
 
 /* ---- life */
 
+static void copy_upstream(struct names *names, const struct names_upstream *upstream, size_t upstreams)
+{
+    names->room.upstreams = KT_MIN(upstreams, NAMES_SERVERS_MAX);
+    if (names->room.upstreams > 0)
+        memcpy(names->upstream, upstream, names->room.upstreams * sizeof *upstream);
+}
+
+/* A query that starts anew may end at once; it ends no other one, as its own socket has just been given back. */
+void names_set_upstream(struct names *names, const struct names_upstream *upstream, size_t upstreams)
+{
+    copy_upstream(names, upstream, upstreams);
+    for (struct query *query = names->oldest, *next; query; query = next) {
+        next = query->next;
+        if (!query->outside)
+            continue;
+        names_outside_stop(query->outside);
+        query->outside = NULL;
+        ask_outside(query);
+    }
+}
+
 static int set_options(struct names *names, const struct names_options *options)
 {
     size_t domain = strlen(options->cluster_domain), name_space = strlen(options->name_space);
@@ -408,12 +429,10 @@ static int set_options(struct names *names, const struct names_options *options)
         return -EINVAL;
     memcpy(names->domain, options->cluster_domain, domain + 1);
     memcpy(names->name_space, options->name_space, name_space + 1);
-    if (options->upstreams > 0)
-        memcpy(names->upstream, options->upstream, options->upstreams * sizeof *names->upstream);
+    copy_upstream(names, options->upstream, options->upstreams);
     names->ranges = options->ranges;
     names->timeout_ms = options->timeout_ms ? options->timeout_ms : NAMES_TIMEOUT_MS;
     names->room.upstream = names->upstream;
-    names->room.upstreams = options->upstreams;
     names->room.try_ms = names->timeout_ms / NAMES_OUTSIDE_TRIES;
     return 0;
 }

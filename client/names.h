@@ -55,6 +55,8 @@ struct names_ops {
 /* What `options` and `ops` point to is copied, but for the ranges. 0 or -errno. */
 KT_MUST_USE int names_open(struct names **out, struct uv_loop_s *loop, const struct names_options *options,
                            const struct names_ops *ops, void *context);
+/* The machine's own servers are others now; what is being asked of the old ones is asked anew. */
+void names_set_upstream(struct names *names, const struct names_upstream *upstream, size_t upstreams);
 void names_close(struct names *names); /* memory goes later, on the loop; NULL is fine */
 uint16_t names_port(const struct names *names);
 /* An empty message: no server answered. */

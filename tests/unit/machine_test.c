@@ -38,6 +38,7 @@ struct bed {
     struct rtnl rtnl;
     struct helper_device device;
     int open_rc, routes, restored, fail_route; /* this one fails */
+    int removed;
 
     int verified, result, failed;
 };
@@ -100,6 +101,12 @@ int helper_open_tun(struct helper *helper KT_UNUSED, struct helper_device *devic
     device->has_v6 = tun->v6.family == ADDRESS_V6 && device_add_address(&bed->rtnl, device->index, &tun->v6) == 0;
     bed->device = *device;
     return 0;
+}
+
+int helper_remove_route(struct helper *helper KT_UNUSED, const struct cidr *to, struct error *error KT_UNUSED)
+{
+    bed->removed++;
+    return device_remove_route(&bed->rtnl, bed->device.index, to);
 }
 
 int helper_add_route(struct helper *helper KT_UNUSED, const struct cidr *to, struct error *error)
@@ -562,6 +569,41 @@ static void test_learns_the_domain(void **state KT_UNUSED)
     assert_string_equal(domain, "cluster.local");
 }
 
+static bool kernel_routes(const char *to)
+{
+    char command[128];
+    (void)snprintf(command, sizeof command, "ip route get %s", to);
+    return netns_says(command, "dev ktvpn");
+}
+
+static void await_servers(size_t servers)
+{
+    for (int i = 0; i < 1000 && bed->machine.servers != servers; i++)
+        (void)uv_run(&bed->loop, UV_RUN_ONCE);
+    assert_int_equal(bed->machine.servers, servers);
+}
+
+/* Another Wi-Fi: the file is written anew. */
+static void test_follows_changes_of_resolv_conf(void **state KT_UNUSED)
+{
+    look_plan_and_join();
+    assert_true(kernel_routes(SERVER));
+    resolv_conf_write(resolv_conf, "nameserver 192.0.2.54\nnameserver 192.0.2.55\n");
+    await_servers(2);
+    assert_int_equal(bed->removed, 1);
+    assert_false(kernel_routes(SERVER));
+    assert_true(kernel_routes("192.0.2.54") && kernel_routes("192.0.2.55"));
+    assert_string_equal(bed->machine.server[1].device, "ktt0"); /* not our own device */
+
+    resolv_conf_write(resolv_conf, "nameserver 127.0.0.1\n");
+    await_servers(0);
+    assert_false(kernel_routes("192.0.2.54") || kernel_routes("192.0.2.55"));
+    assert_non_null(strstr(bed->machine.no_names, "on this machine (127.0.0.1)"));
+    resolv_conf_write(resolv_conf, "nameserver " SERVER "\n");
+    await_servers(1);
+    assert_true(kernel_routes(SERVER));
+}
+
 /* The query leaves by a socket of this machine, and comes back through the TUN to the tunnel. */
 static void test_verifies(void **state KT_UNUSED)
 {
@@ -641,6 +683,7 @@ int main(void)
         TEST(test_plans_around_v6),
         TEST(test_refuses_the_machines_v6_network),
         TEST(test_learns_the_domain),
+        TEST(test_follows_changes_of_resolv_conf),
         TEST(test_verifies),
         TEST(test_does_not_verify),
     };

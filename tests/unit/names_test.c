@@ -479,6 +479,26 @@ static void without_outside_servers_the_rest_is_refused(void **state)
     receive(bed, DNS_NXDOMAIN, 0);
 }
 
+static void other_servers_are_asked_anew(void **state)
+{
+    struct bed *bed = *state;
+    struct names_upstream good = {.address = address_v4(INADDR_LOOPBACK), .port = names_listen_port(bed->server)};
+    bed->server_is_silent = true;
+    ask(bed, "www.example.com", DNS_A);
+    for (int turn = 0; turn < WIRE_TURNS_MAX && bed->server_asked < 1; turn++)
+        (void)uv_run(&bed->loop, UV_RUN_NOWAIT);
+    bed->server_is_silent = false;
+    names_set_upstream(bed->names, &good, 1);
+    receive(bed, DNS_NOERROR, 1);
+    assert_int_equal(bed->server_asked, 2);
+    bed->server_is_silent = true;
+    ask(bed, "www.example.com", DNS_A);
+    for (int turn = 0; turn < WIRE_TURNS_MAX && bed->server_asked < 3; turn++)
+        (void)uv_run(&bed->loop, UV_RUN_NOWAIT);
+    names_set_upstream(bed->names, NULL, 0);
+    receive(bed, DNS_REFUSED, 0);
+}
+
 static void an_update_goes_to_the_machines_server(void **state)
 {
     struct bed *bed = *state;
@@ -640,6 +660,7 @@ int main(void)
         NAMES_TEST(a_datagram_that_comes_again_is_asked_once),
         NAMES_TEST(edns_of_another_version_is_told_so),
         NAMES_TEST(without_outside_servers_the_rest_is_refused),
+        NAMES_TEST(other_servers_are_asked_anew),
         NAMES_TEST(an_update_goes_to_the_machines_server),
         NAMES_TEST(noise_is_left_alone),
         NAMES_TEST(the_oldest_gives_way_when_there_are_too_many),
