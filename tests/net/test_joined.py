@@ -243,7 +243,7 @@ def test_name_server_on_the_gateway_which_is_the_agents_host_too(world, tmp_path
         assert sock.recvfrom(10) == (b"x", (gateway, services.ECHO))
     world.relay.cut()  # the question waits for the next carrier
     assert nameserver.ask(net.laptop, gateway, SERVICE) == (0, [SERVER])
-    assert "carrier 3" not in world.agent.log
+    assert "carrier 5" not in world.agent.log
 
 
 def test_status_tells(joined):
