@@ -62,7 +62,8 @@
 #endif
 #define LWIP_SUPPORT_CUSTOM_PBUF 1 /* a packet that came in is lent to lwIP, not copied */
 
-/* Segments as large as the tunnel's packets (WIRE_MTU - 40; over IPv6 lwIP takes 20 off): the cost of a packet hardly depends on its size. */
+/* Segments as large as the tunnel's packets (WIRE_MTU - 40; over IPv6 lwIP takes 20 off): the cost of a packet hardly
+ * depends on its size. */
 #define TCP_MSS 64960
 #define TCP_CALCULATE_EFF_SEND_MSS 1     /* the netif's MTU may be smaller */
 #define LWIP_DISABLE_TCP_SANITY_CHECKS 1 /* they know no MSS that large */

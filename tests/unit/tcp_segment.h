@@ -25,9 +25,9 @@ static inline struct tcp_segment tcp_segment_make(uint16_t source_port, uint16_t
 {
     struct tcp_segment segment = {0};
     struct ip_head head = {.source = address_v4(TCP_SEGMENT_CLIENT),
-                             .target = address_v4(TCP_SEGMENT_TARGET),
-                             .protocol = PACKET_TCP,
-                             .body_size = 20 + payload};
+                           .target = address_v4(TCP_SEGMENT_TARGET),
+                           .protocol = PACKET_TCP,
+                           .body_size = 20 + payload};
     struct cursor cursor = cursor_writer(segment.data, sizeof segment.data);
     ip_head_put(&cursor, &head);
     cursor_put_u16(&cursor, source_port);
