@@ -136,38 +136,48 @@ static void move_to_old(struct fair_queue *queue, uint16_t at)
 
 /* ---- packets ---- */
 
+/* Where the next byte of a packet goes; there are blocks enough. */
+struct writer {
+    uint16_t at;
+    size_t used; /* of that block */
+};
+
+static void put_part(struct fair_queue *queue, struct writer *writer, const struct carrier_part *part)
+{
+    const uint8_t *data = part->data;
+    for (size_t done = 0; done < part->size;) {
+        if (writer->used == FAIR_QUEUE_BLOCK) {
+            uint16_t more = take_block(queue);
+            queue->next[writer->at] = more;
+            *writer = (struct writer){.at = more};
+        }
+        size_t size = KT_MIN(part->size - done, FAIR_QUEUE_BLOCK - writer->used);
+        memcpy(block(queue, writer->at) + writer->used, data + done, size);
+        writer->used += size;
+        done += size;
+    }
+}
+
 int fair_queue_put(struct fair_queue *queue, unsigned number, const struct carrier_part *parts, int count)
 {
     struct bucket *bucket = &queue->bucket[number];
-    size_t size = 0, used = HEAD;
+    size_t size = 0;
     for (int i = 0; i < count; i++)
         size += parts[i].size;
     assert(size <= WIRE_MTU);
     if (blocks_of(size) > queue->free_blocks)
         return -ENOBUFS;
-    uint16_t first = take_block(queue), at = first;
+    uint16_t first = take_block(queue);
+    struct writer writer = {.at = first, .used = HEAD};
     uint32_t head = (uint32_t)size;
-    memcpy(block(queue, at), &head, HEAD);
-    for (int i = 0; i < count; i++) {
-        const uint8_t *data = parts[i].data;
-        for (size_t left = parts[i].size; left > 0;) {
-            if (used == FAIR_QUEUE_BLOCK) {
-                uint16_t more = take_block(queue);
-                queue->next[at] = more;
-                at = more;
-                used = 0;
-            }
-            size_t part = KT_MIN(left, FAIR_QUEUE_BLOCK - used);
-            memcpy(block(queue, at) + used, data + (parts[i].size - left), part);
-            used += part;
-            left -= part;
-        }
-    }
+    memcpy(block(queue, first), &head, HEAD);
+    for (int i = 0; i < count; i++)
+        put_part(queue, &writer, &parts[i]);
     if (bucket->first == NONE)
         bucket->first = first;
     else
         queue->next[bucket->last] = first;
-    bucket->last = at;
+    bucket->last = writer.at;
     queue->bytes += size;
     if (bucket->list == LIST_NONE) {
         bucket->deficit = FAIR_QUEUE_QUANTUM;
@@ -244,7 +254,7 @@ void fair_queue_sent(struct fair_queue *queue)
     struct bucket *bucket = &queue->bucket[queue->cursor];
     size_t size = size_of_first(queue, bucket);
     uint32_t blocks = blocks_of(size);
-    uint16_t last = bucket->first, first = bucket->first;
+    uint16_t first = bucket->first, last = first;
     for (uint32_t i = 1; i < blocks; i++)
         last = queue->next[last];
     bucket->first = last == bucket->last ? NONE : queue->next[last];

@@ -96,7 +96,7 @@ static void set_address(ip_addr_t *out, const struct address *address)
 {
     memset(out, 0, sizeof *out);
     memcpy(&out->u_addr, address->bytes, address_size(address));
-    IP_SET_TYPE(out, address->family == ADDRESS_V6 ? IPADDR_TYPE_V6 : IPADDR_TYPE_V4);
+    out->type = address->family == ADDRESS_V6 ? IPADDR_TYPE_V6 : IPADDR_TYPE_V4;
 }
 
 /* What lwIP takes from an IP header. */

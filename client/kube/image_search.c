@@ -68,13 +68,9 @@ static void on_nodes(void *context, const struct api_response *response)
         search->done(search->context, &response->error);
 }
 
-int image_search_start(struct image_search *search, struct api *api, const char *name_space, struct image_pick *pick,
-                       const struct placement *placement, image_search_done *done, void *context)
+int image_search_start(struct image_search *search)
 {
     char path[PATH_SIZE];
-    image_search_cancel(search);
-    *search = (struct image_search){
-        .api = api, .name_space = name_space, .pick = pick, .placement = placement, .done = done, .context = context};
     (void)snprintf(path, sizeof path, "/api/v1/nodes?limit=%d", NODES_LIMIT);
     struct api_call call = {.path = path, .what = "list the nodes", .done = on_nodes};
     return ask(search, &call);

@@ -8,22 +8,20 @@
 
 typedef void image_search_done(void *context, const struct error *error);
 
-/* The owner's memory; zero-initialise it. */
+/* The owner's memory: all but `request`, which is NULL, is set by it, and what is pointed to must outlive the search.
+ */
 struct image_search {
     struct api *api;
     const char *name_space;
-    struct image_pick *pick;
+    struct image_pick *pick; /* gets the choice */
     const struct placement *placement;
     image_search_done *done;
     void *context;
     struct api_request *request;
 };
 
-/* `pick` gets the choice; done() gets `error` NULL then. `name_space`, `pick` and `placement` must outlive it. 0 or
- * -ENOMEM. */
-KT_MUST_USE int image_search_start(struct image_search *search, struct api *api, const char *name_space,
-                                   struct image_pick *pick, const struct placement *placement, image_search_done *done,
-                                   void *context);
+/* Ends in done(), whose `error` is NULL when there is a choice. 0 or -ENOMEM. */
+KT_MUST_USE int image_search_start(struct image_search *search);
 /* Fine when none is under way. */
 void image_search_cancel(struct image_search *search);
 

@@ -348,8 +348,14 @@ static void on_image(void *context, const struct error *error)
 static void find_image(struct launcher *launcher)
 {
     launcher->state = LAUNCHER_FINDING;
-    if (image_search_start(&launcher->search, launcher->api, launcher->name_space, &launcher->pick,
-                           &launcher->placement, on_image, launcher) != 0)
+    image_search_cancel(&launcher->search);
+    launcher->search = (struct image_search){.api = launcher->api,
+                                             .name_space = launcher->name_space,
+                                             .pick = &launcher->pick,
+                                             .placement = &launcher->placement,
+                                             .done = on_image,
+                                             .context = launcher};
+    if (image_search_start(&launcher->search) != 0)
         fail_memory(launcher);
 }
 

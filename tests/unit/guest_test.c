@@ -161,7 +161,7 @@ static void join(struct fixture *f, int i)
 /* One packet of each of 64 flows. */
 static void put_out_flows(void)
 {
-    uint8_t packet[100];
+    uint8_t packet[100] = {0};
     struct address here = address_v4(0x0a000001);
     for (uint8_t i = 0; i < 64; i++) {
         struct address there = address_v4(0xc6120000u + i);

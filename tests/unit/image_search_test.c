@@ -47,7 +47,10 @@ static int tear_down(void **state KT_UNUSED)
 
 static int start(void)
 {
-    return image_search_start(&search, NULL, "ems", &pick, &placement, on_done, &search);
+    image_search_cancel(&search);
+    search = (struct image_search){
+        .name_space = "ems", .pick = &pick, .placement = &placement, .done = on_done, .context = &search};
+    return image_search_start(&search);
 }
 
 static void test_nodes(void **state KT_UNUSED)

@@ -177,9 +177,9 @@ static void echoes_are_answered(void **state)
     EACH_FAMILY(f)
     {
         int fd = ping_socket(f, f->target);
-        for (uint16_t i = 0; i < KT_ARRAY_LEN(sizes); i++) {
+        for (size_t i = 0; i < KT_ARRAY_LEN(sizes); i++) {
             sent.head = (struct icmphdr){.type = f->af == AF_INET ? ICMP_ECHO : ICMP6_ECHO_REQUEST,
-                                         .un.echo.sequence = htons(i)};
+                                         .un.echo.sequence = htons((uint16_t)i)};
             fill(sent.data, sizeof sent.data, (uint8_t)i);
             assert_int_equal(send(fd, &sent, sizes[i], 0), sizes[i]);
             assert_int_equal(recv(fd, got, sizeof got, 0), sizes[i]);
