@@ -1,5 +1,6 @@
 /* Any bytes as a request to the privileged helper: what it takes is in its range. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "client/host/helper_request.h"
 
@@ -19,10 +20,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (request.operation == HELPER_OPEN_TUN) {
         check_address(&request.v4, ADDRESS_V4);
         check_address(&request.v6, ADDRESS_V6);
-        if (request.mtu < HELPER_MTU_MIN)
+        if (request.mtu < HELPER_MTU_MIN || memchr(request.alias, '\0', sizeof request.alias) == NULL)
             abort();
         return 0;
     }
+    if (request.operation == HELPER_RESTORE_TUN) /* says nothing more */
+        return 0;
     char text[CIDR_STRLEN];
     struct cidr again;
     /* Only a range that has a text form, which reads back as itself. */
