@@ -16,6 +16,7 @@ struct datapath {
     size_t servers;
     uint16_t names_port;
     bool has_sent, has_input; /* in this turn of the TUN */
+    uint64_t ignored;         /* packets that nobody in the cluster could hear */
     uint64_t lost;            /* packets that the kernel's queue had no room for: TCP mends it */
     void (*on_failed)(void *context, int error);
     void *context;
@@ -43,6 +44,16 @@ static bool is_for_server(const struct datapath *datapath, const uint8_t *packet
     return false;
 }
 
+/* Multicast, broadcast, and what stays on a link: the kernel says such things on every device (router solicitations),
+ * and nobody in the cluster hears them. */
+static bool is_for_nobody(const uint8_t *packet, size_t size)
+{
+    if (packet[0] >> 4 == 4)
+        return packet[16] >= 224;
+    return packet[0] >> 4 == 6 && size >= 40 &&
+           (packet[24] == 0xff || (packet[24] == 0xfe && (packet[25] & 0xc0) == 0x80));
+}
+
 static int on_tun_packet(void *context, uint8_t *packet, size_t size)
 {
     struct datapath *datapath = context;
@@ -51,6 +62,10 @@ static int on_tun_packet(void *context, uint8_t *packet, size_t size)
     if (is_for_server(datapath, packet, size)) {
         netstack_input(datapath->netstack, packet, size);
         datapath->has_input = true;
+        return 0;
+    }
+    if (is_for_nobody(packet, size)) {
+        datapath->ignored++;
         return 0;
     }
     struct carrier_part part = {packet, size};
@@ -165,4 +180,5 @@ void datapath_stats(const struct datapath *datapath, struct tun_stats *stats)
 {
     tun_stats(datapath->tun, stats);
     stats->dropped += datapath->lost;
+    stats->ignored = datapath->ignored;
 }

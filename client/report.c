@@ -70,6 +70,7 @@ static void add_counters(cJSON *object, const struct report *report)
     add_number(packets, "out", (double)report->tun.packets_in);
     add_number(packets, "in", (double)report->tun.packets_out);
     add_number(packets, "dropped", (double)report->tun.dropped);
+    add_number(packets, "ignored", (double)report->tun.ignored);
 }
 
 char *report_json(const struct report *report)

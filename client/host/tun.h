@@ -39,6 +39,7 @@ KT_MUST_USE int tun_write(struct tun *tun, const struct carrier_part *parts, int
 struct tun_stats {
     uint64_t packets_in, packets_out; /* read from the device; written to it */
     uint64_t dropped;                 /* both ways: malformed, or no room in the kernel */
+    uint64_t ignored;                 /* multicast, broadcast, link-local: the owner's count, 0 here */
 };
 void tun_stats(const struct tun *tun, struct tun_stats *stats);
 

@@ -250,6 +250,27 @@ static void test_cluster_packets_go_to_the_tunnel(void **state KT_UNUSED)
     (void)close(fd);
 }
 
+/* Nobody in the cluster hears a broadcast: it is counted, and does not go. */
+static void test_broadcasts_stay_here(void **state KT_UNUSED)
+{
+    struct tun_stats stats;
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = INADDR_BROADCAST};
+    const int on = 1;
+    assert_int_equal(open_datapath(1), 0);
+    int fd = open_socket(SOCK_DGRAM, "0.0.0.0", 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &on, sizeof on), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, bed->name, sizeof bed->name), 0);
+    assert_int_equal(sendto(fd, "hello", 5, 0, (const struct sockaddr *)&to, sizeof to), 5);
+    int other = dial(SOCK_DGRAM, CLUSTER, 7);
+    assert_int_equal(send(other, "hello", 5, 0), 5);
+    WAIT(bed->packets == 1);
+    datapath_stats(bed->datapath, &stats);
+    assert_int_equal(stats.ignored, 1);
+    assert_int_equal(stats.packets_in, 2);
+    (void)close(fd);
+    (void)close(other);
+}
+
 /* What the tunnel brings reaches the socket that asked. The answer is the question, turned round. */
 static void test_tunnel_packets_come_to_the_machine(void **state KT_UNUSED)
 {
@@ -396,6 +417,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_cluster_packets_go_to_the_tunnel),
+        TEST(test_broadcasts_stay_here),
         TEST(test_tunnel_packets_come_to_the_machine),
         TEST(test_no_room_in_the_tunnel),
         TEST(test_queries_go_to_names),
