@@ -1,10 +1,11 @@
 /* The tunnel has `carriers` slots, and wants one carrier in each. Who is dialled when, for each slot:
  *
- *   a path is ACCEPTED and answers            nobody
- *   it is silent (path_look: PATH_SUSPECT)    taken off the link, so that what the kernel sends again goes by another,
- * or waits in the queue; the agent hears of it (USE) and does the same; others are tried; a byte from it ends that, and
- * it is attached again it is old                                 one is tried; it stays in use until the other has its
- * ACCEPT, and then drains there is none                             others are tried
+ *   a path is ACCEPTED and answers   nobody
+ *   it is silent (path_look():       taken off the link, so that what the kernel sends again goes by another, or waits
+ *   PATH_SUSPECT)                    in the queue; the agent hears of it (USE) and does the same; others are tried; a
+ *                                    byte from it ends that, and it is attached again
+ *   it is old                        one is tried; it stays in use until the other has its ACCEPT, and then drains
+ *   there is none                    others are tried
  *
  * The first slot that gets a carrier makes the tunnel UP; the others follow, one at a time.
  * A try that fails is followed by the next after a back-off; a try that hangs (its SYN went into a black hole) gets
