@@ -31,6 +31,7 @@ struct credential {
     struct error error;
     bool was_refused;       /* the plugin runs, or ran, because of a 401 */
     uint64_t held_until_ms; /* the plugin is not run before it */
+    uint64_t late_until_ms; /* an answer that came expired (somebody's clock is wrong) is used until then */
 
     bool is_closing;
     void (*on_closed)(void *context);
@@ -85,6 +86,8 @@ static uint64_t now_of(const struct credential *credential)
 static bool is_expired(const struct credential *credential)
 {
     struct timespec now;
+    if (now_of(credential) < credential->late_until_ms)
+        return false;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     return credential->answer.expires && now.tv_sec >= credential->answer.expires_s;
 }
@@ -114,6 +117,9 @@ static void on_plugin_done(void *context, struct exec_credential *answer, const 
         credential->held_until_ms = now_of(credential) + CREDENTIAL_HOLD_MS;
     } else {
         credential->answer = *answer;
+        credential->late_until_ms = 0;
+        if (is_expired(credential))
+            credential->late_until_ms = now_of(credential) + CREDENTIAL_HOLD_MS;
         credential->state = CREDENTIAL_READY;
         credential->generation++;
     }

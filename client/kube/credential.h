@@ -16,8 +16,8 @@
 #include "client/kube/kubeconfig.h"
 
 #define CREDENTIAL_FILE_MS 60000 /* a token's file is read again after it */
-#define CREDENTIAL_HOLD_MS \
-    5000 /* a plugin that failed, or whose fresh answer was refused, is not run again before it */
+/* A plugin that failed, whose fresh answer was refused, or had expired when it came, is not run again before it. */
+#define CREDENTIAL_HOLD_MS 5000
 
 struct uv_loop_s;
 struct credential;

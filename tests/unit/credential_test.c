@@ -177,6 +177,23 @@ static void an_expired_answer_is_asked_for_again(void **state)
     end(&bed);
 }
 
+/* Somebody's clock is wrong: the answer is tried, as kubectl does it, and the plugin does not run without end. */
+static void an_answer_that_comes_expired_is_used(void **state)
+{
+    (void)state;
+    struct bed bed;
+    struct outcome o;
+    begin(&bed, "echo '{\"kind\":\"ExecCredential\",\"apiVersion\":\"" V1 "\",\"status\":{\"token\":\"late\","
+                "\"expirationTimestamp\":\"2020-01-01T00:00:00Z\"}}'");
+    for (int i = 0; i < 3; i++) {
+        get(&bed, "/ok", &o);
+        assert_int_equal(o.status, 200);
+    }
+    expect_login("late");
+    assert_int_equal(runs(), 1);
+    end(&bed);
+}
+
 static void a_401_asks_the_plugin_once_more(void **state)
 {
     (void)state;
@@ -394,17 +411,12 @@ static int stop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_plugin_runs_once_for_many),
-        cmocka_unit_test(a_plugin_knows_what_it_should),
-        cmocka_unit_test(an_expired_answer_is_asked_for_again),
-        cmocka_unit_test(a_401_asks_the_plugin_once_more),
-        cmocka_unit_test(a_static_token_is_not_tried_twice),
-        cmocka_unit_test(a_tokens_file_is_read_again),
-        cmocka_unit_test(plugins_that_fail_are_named),
-        cmocka_unit_test(a_plugin_that_is_not_there),
-        cmocka_unit_test(nothing_waits_for_a_slow_plugin),
-        cmocka_unit_test(a_busy_server_is_asked_again),
-        cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(a_plugin_runs_once_for_many),          cmocka_unit_test(a_plugin_knows_what_it_should),
+        cmocka_unit_test(an_expired_answer_is_asked_for_again), cmocka_unit_test(an_answer_that_comes_expired_is_used),
+        cmocka_unit_test(a_401_asks_the_plugin_once_more),      cmocka_unit_test(a_static_token_is_not_tried_twice),
+        cmocka_unit_test(a_tokens_file_is_read_again),          cmocka_unit_test(plugins_that_fail_are_named),
+        cmocka_unit_test(a_plugin_that_is_not_there),           cmocka_unit_test(nothing_waits_for_a_slow_plugin),
+        cmocka_unit_test(a_busy_server_is_asked_again),         cmocka_unit_test(every_allocation_may_fail),
     };
     return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, start, stop);
 }
