@@ -176,6 +176,8 @@ static void resolve(struct kubeconfig_load_state *load, const char *wanted, stru
         kubeconfig_take_user(load, &user, &cluster, config);
     if (has_cluster && load->rc == 0)
         take_server(load, &cluster, config);
+    if (load->rc == 0 && strncmp(config->server, "http://", 7) == 0)
+        kubeconfig_drop_credentials(config);
     if (load->rc == 0 && config->insecure)
         log_warning("cluster %s: its certificate is not verified (insecure-skip-tls-verify); anybody in between can "
                     "read and change "

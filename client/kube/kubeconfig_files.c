@@ -101,12 +101,15 @@ static int check_file(const struct kubeconfig_file *file, struct error *error)
 {
     static const char *const lists[] = {"clusters", "users", "contexts"};
     const struct yaml_node *kind = yaml_tree_get(file->root, "kind");
+    const struct yaml_node *version = yaml_tree_get(file->root, "apiVersion");
     if (file->root == NULL || file->root->is_null)
         return 0;
     if (file->root->kind != YAML_MAP)
         return kubeconfig_bad(error, file, file->root->line, "this is no kubeconfig");
     if (kind != NULL && (kind->kind != YAML_TEXT || strcmp(kind->text, "Config") != 0))
         return kubeconfig_bad(error, file, kind->line, "this is no kubeconfig: its kind is not Config");
+    if (version != NULL && (version->kind != YAML_TEXT || (version->size > 0 && strcmp(version->text, "v1") != 0)))
+        return kubeconfig_bad(error, file, version->line, "this is no kubeconfig: its apiVersion is not v1");
     for (size_t i = 0; i < KT_ARRAY_LEN(lists); i++) {
         int rc = check_list(file, lists[i], error);
         if (rc != 0)

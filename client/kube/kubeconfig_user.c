@@ -306,15 +306,23 @@ void kubeconfig_take_user(struct kubeconfig_load_state *load, const struct kubec
     take_extras(load, user, &config->as);
 }
 
-void kubeconfig_free_user(struct kubeconfig *config)
+void kubeconfig_drop_credentials(struct kubeconfig *config)
 {
-    struct kubeconfig_impersonation *as = &config->as;
-    kt_free(config->user);
     kt_free(config->certificate.data);
     kt_free_secret(config->key.data, config->key.size);
     kt_free_secret(config->token, config->token != NULL ? strlen(config->token) : 0);
     kt_free(config->token_file);
     free_exec(config->exec);
+    config->certificate = config->key = (struct kubeconfig_blob){0};
+    config->token = config->token_file = NULL;
+    config->exec = NULL;
+}
+
+void kubeconfig_free_user(struct kubeconfig *config)
+{
+    struct kubeconfig_impersonation *as = &config->as;
+    kt_free(config->user);
+    kubeconfig_drop_credentials(config);
     kt_free(as->user);
     kt_free(as->uid);
     free_texts(&as->groups);

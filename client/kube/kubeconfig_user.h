@@ -10,6 +10,8 @@ void kubeconfig_take_user(struct kubeconfig_load_state *load, const struct kubec
 /* --as and its companions come over the kubeconfig's; then checks that the whole can be sent. */
 void kubeconfig_take_impersonation(struct kubeconfig_load_state *load, const struct kubeconfig_choice *choice,
                                    struct kubeconfig *config);
+/* By plain HTTP nothing of a user is sent but whom to impersonate, as kubectl does it. */
+void kubeconfig_drop_credentials(struct kubeconfig *config);
 void kubeconfig_free_user(struct kubeconfig *config);
 
 #endif

@@ -224,6 +224,7 @@ static void servers(void **state)
         struct error error;
         assert_int_equal(load(&config, one_of(good[i].cluster, "token: t"), NULL, &error), 0);
         assert_string_equal(config->server, good[i].server);
+        assert_true((config->token != NULL) == (strncmp(config->server, "https://", 8) == 0));
         kubeconfig_free(config);
     }
     log_open(NULL, NULL, LOG_LEVEL_INFO);
@@ -403,6 +404,7 @@ static void broken_files_are_named_with_their_line(void **state)
         {"just a text", "line 1: this is no kubeconfig"},
         {"- a\n", "line 1: this is no kubeconfig"},
         {"kind: Pod\n", "line 1: this is no kubeconfig: its kind is not Config"},
+        {"kind: Config\napiVersion: v2\n", "line 2: this is no kubeconfig: its apiVersion is not v1"},
         {"clusters: {}\n", "line 1: clusters, users and contexts must be lists"},
         {"users:\n- a\n", "line 2: an entry needs a name"},
         {"users:\n- {user: {}}\n", "line 2: an entry needs a name"},
@@ -413,6 +415,25 @@ static void broken_files_are_named_with_their_line(void **state)
     };
     for (size_t i = 0; i < KT_ARRAY_LEN(cases); i++)
         expect_error(cases[i].text, "x", -EINVAL, cases[i].says);
+}
+
+/* As kubectl does it: no secret goes over the network by plain HTTP, and no plugin runs for it. */
+static void nothing_secret_by_http(void **state)
+{
+    (void)state;
+    struct kubeconfig *config;
+    struct error error;
+    static const char server[] = "server: 'http://a', certificate-authority-data: Y2E=";
+    static const char user[] = "token: t, client-certificate-data: Y2E=, client-key-data: Y2E=, as: jane";
+    static const char plugin[] = "exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: x}";
+    assert_int_equal(load(&config, one_of(server, user), NULL, &error), 0);
+    assert_null(config->token);
+    assert_int_equal(config->certificate.size + config->key.size, 0);
+    assert_string_equal(config->as.user, "jane");
+    kubeconfig_free(config);
+    assert_int_equal(load(&config, one_of(server, plugin), NULL, &error), 0);
+    assert_null(config->exec);
+    kubeconfig_free(config);
 }
 
 static void hostile_files_are_bounded(void **state)
@@ -482,6 +503,7 @@ int main(void)
         cmocka_unit_test(inside_a_pod),
         cmocka_unit_test(names_that_lead_nowhere),
         cmocka_unit_test(broken_files_are_named_with_their_line),
+        cmocka_unit_test(nothing_secret_by_http),
         cmocka_unit_test(hostile_files_are_bounded),
         cmocka_unit_test(every_allocation_may_fail),
     };
