@@ -1,10 +1,12 @@
-"""C11, K1, K6, K7: nothing stays, however `ktvpn up` ends."""
+"""C11, K1, K2, K6, K7: nothing stays, however `ktvpn up` ends."""
 
+import json
 import os
 import pty
 import re
 import signal
 import time
+from pathlib import Path
 
 import conftest
 import images
@@ -86,12 +88,71 @@ def test_k1_killed(ktvpn_up, cluster, impatient_agent):
     assert up.status()["state"] == "connected"
     up.process.kill()
     up.process.wait()
-    wait_for(lambda: not [d for d in machine.differences(before, machine.snapshot()) if not d.startswith("runtime folder")], 1, "the machine as before")
+    wait_for(lambda: not left_behind(before), 1, "the machine as before")
     check_owned(cluster, agent)
     wait_for(lambda: has_completed(cluster), 20, "the agent's own end", every=0.2)
     wait_for(lambda: not cluster.pods("ems", AGENTS), 80, "the TTL's end", every=0.5)
     with ktvpn_up():  # takes over lock and socket of the dead one
         assert traffic.get("dashboard-api")[0] == 200
+
+
+PLUGIN = """#!/bin/sh
+# Hands out what is valid for a second; when it is told to sleep, it does so for longer than anybody waits.
+cd "$(dirname "$0")" || exit
+if [ -e sleep ]; then
+    echo $$ >pid.new && mv pid.new pid
+    exec sleep 600
+fi
+sed "s/EXPIRES/$(date -u -d '+1 second' +%Y-%m-%dT%H:%M:%SZ)/" answer
+"""
+
+
+def with_plugin(cluster, folder):
+    """A kubeconfig with the developer's certificate, but by a credential plugin."""
+    certificate, key = ((cluster.pki / f"developer.{end}").read_text() for end in ("crt", "key"))
+    (folder / "answer").write_text(json.dumps({
+        "kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1",
+        "status": {"clientCertificateData": certificate, "clientKeyData": key, "expirationTimestamp": "EXPIRES"}}))
+    (folder / "plugin").write_text(PLUGIN)
+    (folder / "plugin").chmod(0o700)
+    head, user = Path(cluster.developer_kubeconfig).read_text().split("  user: {client-certificate-data", 1)
+    user = re.sub(r"^[^}]*}", "  user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: ./plugin, interactiveMode: Never}}", user)
+    (folder / "kubeconfig").write_text(head + user)
+    return folder / "kubeconfig"
+
+
+def test_k2_killed_with_a_plugin(cluster, tmp_path):
+    """kill -9 while a credential plugin runs: within a second no link, no route, and no plugin."""
+    before = machine.snapshot()
+    up = machine.Up("-n", "ems", kubeconfig=with_plugin(cluster, tmp_path)).wait_connected()
+    time.sleep(2)  # what the plugin said has expired
+    (tmp_path / "sleep").touch()
+    with cluster.world_rule("reject with tcp reset"):  # so that ktvpn dials anew
+        wait_for((tmp_path / "pid").exists, 20, "the plugin runs")
+    plugin = Path("/proc", (tmp_path / "pid").read_text().strip())
+    wait_for(lambda: (plugin / "comm").read_text() == "sleep\n", 2, "the plugin sleeps")
+    assert machine.differences(before, machine.snapshot())
+    assert up.process.poll() is None and f"PPid:\t{up.process.pid}\n" in (plugin / "status").read_text()
+    up.process.kill()
+    up.process.wait()
+    wait_for(lambda: not is_alive(plugin), 1, "no plugin", every=0.01)
+    wait_for(lambda: not left_behind(before), 1, "the machine as before")
+    for job in cluster.get("/apis/batch/v1/namespaces/ems/jobs")["items"]:
+        cluster.call("DELETE", f"/apis/batch/v1/namespaces/ems/jobs/{job['metadata']['name']}?propagationPolicy=Background")
+    with machine.up("-n", "ems", kubeconfig=cluster.kubeconfig):  # takes over lock and socket of the dead one
+        assert traffic.get("dashboard-api")[0] == 200
+
+
+def is_alive(process):
+    """A zombie is dead: when the machine's init takes it away is the machine's business."""
+    try:
+        return "State:\tZ" not in (process / "status").read_text()
+    except OSError:
+        return False
+
+
+def left_behind(before):
+    return [d for d in machine.differences(before, machine.snapshot()) if not d.startswith("runtime folder")]
 
 
 def has_completed(cluster):
