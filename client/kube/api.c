@@ -109,12 +109,34 @@ static bool has_answer(const struct api_request *request)
     return request->code == CURLE_OK || (request->code == CURLE_PARTIAL_FILE && status == 401);
 }
 
+/* The connection that it shared with others ended before its answer: a server closes one after a 401, and one that was
+ * idle. What changes nothing may be asked once more. */
+static bool was_cut_off(const struct api_request *request)
+{
+    long status = 0, connects = 1;
+    bool is_question = strcmp(request->method, "GET") == 0 || strstr(request->path, "subjectaccessreviews") != NULL;
+    bool is_cut = request->code == CURLE_PARTIAL_FILE || request->code == CURLE_GOT_NOTHING ||
+                  request->code == CURLE_SEND_ERROR || request->code == CURLE_RECV_ERROR ||
+                  request->code == CURLE_HTTP2 || request->code == CURLE_HTTP2_STREAM;
+    if (request->easy == NULL || !is_cut || !is_question || request->was_cut_off || request->line != NULL)
+        return false;
+    (void)curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+    (void)curl_easy_getinfo(request->easy, CURLINFO_NUM_CONNECTS, &connects);
+    return status == 0 && connects == 0;
+}
+
 /* True: what came is not to be told. */
 static bool try_again(struct api_request *request)
 {
     struct api *api = request->api;
     long status = 0;
     curl_off_t after_s = 0;
+    if (was_cut_off(request)) {
+        request->was_cut_off = true;
+        api_request_clear(request);
+        start_or_wait(request);
+        return true;
+    }
     if (request->easy == NULL || !has_answer(request))
         return false;
     (void)curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);

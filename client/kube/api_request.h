@@ -43,6 +43,7 @@ struct api_request {
     void (*line)(void *context, const char *line, size_t size);
     /* The tries. */
     bool was_refused; /* by 401 */
+    bool was_cut_off; /* with the connection that it shared */
     unsigned generation, tries;
     uint64_t due_ms;
     /* What came; of a stream its lines wait for pump(). */
