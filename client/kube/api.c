@@ -122,7 +122,8 @@ static bool was_cut_off(const struct api_request *request)
         return false;
     (void)curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
     (void)curl_easy_getinfo(request->easy, CURLINFO_NUM_CONNECTS, &connects);
-    return status == 0 && connects == 0;
+    bool is_shared = connects == 0 || request->code == CURLE_PARTIAL_FILE; /* HTTP/2: its stream was ended */
+    return status == 0 && is_shared;
 }
 
 /* True: what came is not to be told. */

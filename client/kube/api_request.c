@@ -122,6 +122,9 @@ static bool set_options(struct api_request *request)
     CURL *easy = request->easy;
     return curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)request->was_cut_off) ==
+               CURLE_OK && /* not shared again */
+           curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, (long)request->was_cut_off) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms(request)) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->detail) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
