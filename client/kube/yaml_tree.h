@@ -1,7 +1,8 @@
 /* One YAML document as a tree, by libyaml's events, bounded in depth and size. Knows nothing of kubeconfig.
  *
- * Aliases are refused: nobody writes them into a kubeconfig, and they are how a small file becomes a large tree. Later
- * documents of the same file are not read, as kubectl does it. Freeing wipes the texts: there may be secrets. */
+ * An alias becomes a copy of what its anchor names; the copies are bounded, since they are how a small file becomes a
+ * large tree. Merge keys (<<) are refused. Later documents of the same file are not read, as kubectl does it. Freeing
+ * wipes the texts: there may be secrets. */
 #ifndef KTVPN_CLIENT_KUBE_YAML_TREE_H
 #define KTVPN_CLIENT_KUBE_YAML_TREE_H
 
@@ -13,6 +14,8 @@
 
 #define YAML_TREE_DEPTH_MAX 64
 #define YAML_TREE_NODES_MAX 65536
+#define YAML_TREE_ANCHORS_MAX 64
+#define YAML_TREE_COPIES_MAX (4 * 1024 * 1024) /* bytes of text in the copies that aliases stand for */
 #define YAML_TREE_PROBLEM_MAX 128
 
 enum yaml_kind { YAML_TEXT, YAML_MAP, YAML_LIST };

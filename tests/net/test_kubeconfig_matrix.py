@@ -103,6 +103,7 @@ NAMED = """{"clusters": [{"name": "k", "cluster": {"server": "$URL", "certificat
  "users": [{"name": "u", "user": {"token": "%s"}}], "contexts": [{"name": "%s", "context": {"cluster": "k", "user": "u"}}],
  "current-context": "%s"}"""
 ANCHOR = NAMED.replace('{"token": "%s"}', '&t {"token": "%s"}').replace('"%s"', '"c"').replace('"token": "c"', '"token": "%s"')
+ALIAS = (ANCHOR % "plain").replace('"name": "u"', '"name": &u "u"').replace('"user": "u"', '"user": *u')
 
 CASES = {
     # tokens
@@ -233,6 +234,7 @@ CASES = {
     "the same name twice": Case(user=TOKEN, top={"users": [{"name": "u", "user": TOKEN}, {"name": "u", "user": {"token": "b"}}]},
                                 refused=(KUBECONFIG, "same name")),
     "unknown fields": Case(user={**TOKEN, "shoe-size": 43}, top={"extras": {"a": [1]}}, sends=BEARER),
+    "an alias": Case(text=ALIAS, sends=BEARER),
     "an anchor": Case(text=ANCHOR % "plain", sends=BEARER),
     "two documents": Case(text=(NAMED % ("plain", "c", "c")) + "\n---\n" + (NAMED % ("b", "c", "c")), sends=BEARER),
     "a key twice": Case(text=(NAMED % ("plain", "c", "c")).replace('{"token"', '{"token": "first", "token"'), sends=BEARER),
@@ -246,8 +248,6 @@ BOTH = "kubectl says that data override a path, and then refuses to work at all;
 DIFFERENCES = {
     "a password": Case(user={"username": "joe", "password": "secret"}, refused=(KUBECONFIG, "password"), also="kubectl",
                        reason="no API server takes passwords since Kubernetes 1.19; we say so instead of sending one in vain"),
-    "an alias": Case(text=(ANCHOR % "plain").replace('"user": "u"', '"user": *u').replace('"name": "u"', '"name": &u "u"'), also="kubectl",
-                     refused=(KUBECONFIG, "aliases"), reason="few lines of aliases can stand for gigabytes; no tool writes them into kubeconfigs"),
     "no user's fields": Case(also="ktvpn", reason="kubectl asks on the terminal for a name and a password; we are anonymous"),
     "certificate, data and files": Case(user={**CERT_DATA, "client-certificate": "bad", "client-key": "bad"}, files={"bad": "no PEM"},
                                         also="ktvpn", sends={"certificate": "client"}, reason=BOTH),

@@ -399,7 +399,7 @@ static void broken_files_are_named_with_their_line(void **state)
         {"a: b\nc: [d\n", "config, line 3: "},
         {"a: b\n\tc: d\n", "config, line 2: "},
         {"a: \"\n", "config, line 2: "},
-        {"a: &x b\nc: *x\n", "line 2: aliases (*name) are not supported"},
+        {"a: &x {b: c}\nd: {<<: *x}\n", "line 2: merge keys (<<) are not supported"},
         {"? [a]\n: b\n", "line 1: a key must be a plain text"},
         {"just a text", "line 1: this is no kubeconfig"},
         {"- a\n", "line 1: this is no kubeconfig"},
