@@ -368,7 +368,7 @@ def twisted(value):
 @pytest.mark.parametrize("name", ["namespace", "ssar", "service-cidrs", "dry-run", "services", "nodes", "pods", "find-nodes",
                                   "job", "config-map", "watch-pods"])
 def test_wrong_types_in_what_is_read(stage, name):
-    """In unit tests each of these goes through each reader; here a sample goes through the whole program."""
+    """Of the twisted bodies of each kind of object a sample goes through the whole program."""
     bodies = list(twisted(AGENT_POD if name == "watch-pods" else GOOD[name][1]))
     sample = bodies[::max(1, len(bodies) // 3)]
     for body in sample:
