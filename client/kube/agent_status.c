@@ -129,14 +129,29 @@ static const char *time_of(const cJSON *event)
     return *last ? last : json_path_text(event, "eventTime");
 }
 
-int agent_status_warning(char out[static AGENT_STATUS_REASON_MAX], const struct cJSON *list)
+/* "Error: ErrImagePull": the kubelet says the state's name after it has said what is wrong, in the same second. */
+static bool is_echo(const cJSON *event)
+{
+    static const char start[] = "Error: ";
+    return strncmp(json_path_text(event, "message"), start, sizeof start - 1) == 0;
+}
+
+static const cJSON *newest_event(const struct cJSON *list, bool with_echoes)
 {
     const cJSON *event, *newest = NULL;
     cJSON_ArrayForEach(event, json_path_get(list, "items"))
     {
-        if (!newest || strcmp(time_of(event), time_of(newest)) >= 0)
+        if ((with_echoes || !is_echo(event)) && (!newest || strcmp(time_of(event), time_of(newest)) >= 0))
             newest = event;
     }
+    return newest;
+}
+
+int agent_status_warning(char out[static AGENT_STATUS_REASON_MAX], const struct cJSON *list)
+{
+    const cJSON *newest = newest_event(list, true), *other = newest_event(list, false);
+    if (newest && is_echo(newest) && other && strcmp(json_path_text(other, "type"), "Warning") == 0)
+        newest = other;
     if (strcmp(json_path_text(newest, "type"), "Warning") != 0)
         return -ENOENT;
     put_reason(out, json_path_text(newest, "reason"), json_path_text(newest, "message"));

@@ -147,6 +147,22 @@ static void finds_the_newest_warning(void **state)
                        "\"2026-01-01T00:00:00Z\"}]}");
     assert_int_equal(agent_status_warning(reason, list), -ENOENT); /* it has passed */
     cJSON_Delete(list);
+    static const char pull[] =
+        "{\"type\":\"Warning\",\"reason\":\"Failed\",\"message\":\"Failed to pull x\",\"lastTimestamp\":\"1\"}",
+                      echo[] = "{\"type\":\"Warning\",\"reason\":\"Failed\",\"message\":\"Error: ErrImagePull\","
+                               "\"lastTimestamp\":\"1\"}";
+    for (int i = 0; i < 2; i++) { /* the kubelet's two, in either order: the one that says more */
+        char text[512];
+        (void)snprintf(text, sizeof text, "{\"items\":[%s,%s]}", i == 0 ? pull : echo, i == 0 ? echo : pull);
+        list = cJSON_Parse(text);
+        assert_int_equal(agent_status_warning(reason, list), 0);
+        assert_string_equal(reason, "Failed: Failed to pull x");
+        cJSON_Delete(list);
+    }
+    list = cJSON_Parse("{\"items\":[{\"type\":\"Warning\",\"reason\":\"Failed\",\"message\":\"Error: alone\"}]}");
+    assert_int_equal(agent_status_warning(reason, list), 0);
+    assert_string_equal(reason, "Failed: Error: alone");
+    cJSON_Delete(list);
     list = cJSON_Parse("{\"items\":[{\"type\":\"Normal\"},7,null,[]]}");
     assert_int_equal(agent_status_warning(reason, list), -ENOENT);
     cJSON_Delete(list);
