@@ -199,6 +199,15 @@ static int add_routes_again(struct machine *machine, struct error *error)
     return rc == -EEXIST ? 0 : rc;
 }
 
+static void on_datapath_failed(void *context, int rc)
+{
+    struct machine *machine = context;
+    struct error error;
+    (void)error_set(&error, EXIT_CODE_MACHINE, rc, "the network device %s is gone: %s", machine->device.name,
+                    strerror(-rc));
+    machine->on_failed(machine->context, &error);
+}
+
 /* A network manager, a script at resume or a person: put right, but not for ever against somebody's will. */
 static void on_device_down(void *context)
 {
@@ -219,17 +228,10 @@ static void on_device_down(void *context)
         rc = add_routes_again(machine, &error);
     if (rc == 0)
         log_warning("the network device %s was set down: it is up again, with its routes", machine->device.name);
+    else if (rc == -ENODEV) /* the last word of a device that is deleted is that it is down */
+        on_datapath_failed(machine, rc);
     else
         machine->on_failed(machine->context, &error);
-}
-
-static void on_datapath_failed(void *context, int rc)
-{
-    struct machine *machine = context;
-    struct error error;
-    (void)error_set(&error, EXIT_CODE_MACHINE, rc, "the network device %s is gone: %s", machine->device.name,
-                    strerror(-rc));
-    machine->on_failed(machine->context, &error);
 }
 
 static int open_datapath(struct machine *machine, struct error *error)
