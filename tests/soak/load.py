@@ -14,6 +14,7 @@ import nameserver
 import services
 
 TCP_TIMEOUT = 120.0      # longer than every cut: a flow that is silent for this long has failed
+SERVFAIL = 2
 UDP_TIMEOUT = 5.0
 CUT_SHADOW = 10.0        # seconds after a cut's end in which datagrams may still be lost
 KINDS = ("download", "upload", "half-close", "connect", "reset", "echo", "udp", "dns")
@@ -165,8 +166,11 @@ class Load:
         raise AssertionError(f"the server's RST came as {data!r}")
 
     def ask(self):
-        if nameserver.ask(self.net.laptop, self.outside_dns, self.name, timeout=UDP_TIMEOUT) != (0, [self.server]):
-            self.wrong("dns", "another answer")
+        answer = nameserver.ask(self.net.laptop, self.outside_dns, self.name, timeout=UDP_TIMEOUT)
+        if answer[0] == SERVFAIL:  # what a cut of five seconds gives, when it is not the asker who gives up first
+            raise TimeoutError("SERVFAIL")
+        if answer != (0, [self.server]):
+            self.wrong("dns", f"another answer: {answer}")
         return 0
 
     def udp_round(self):
